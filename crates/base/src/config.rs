@@ -1,0 +1,273 @@
+//! The configuration file: one TOML document, `version = 1`, unknown keys refused with a suggestion.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// The only version of the format.
+pub const VERSION: u32 = 1;
+/// Longest configuration file, in bytes.
+pub const FILE_MAX: u64 = 1 << 20;
+
+/// How the node is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Written by `strongroom dev`: loopback only, software keys, marked for ever in its state.
+    Dev,
+    /// A node in service. It refuses state that a development node made.
+    Production,
+}
+
+/// A valid configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Always 1.
+    pub version: u32,
+    /// How the node is run.
+    pub mode: Mode,
+    /// The node's name, part of the audit log's origin.
+    pub node: String,
+    /// Where the node keeps its state; absolute.
+    pub state: PathBuf,
+    /// Where the programs of this release are; absolute.
+    pub programs: PathBuf,
+    /// The accounts that the processes run under.
+    pub users: Users,
+    /// The inference listener.
+    pub gateway: Gateway,
+    /// What jobs may use.
+    pub jobs: Jobs,
+}
+
+/// Numeric user ids, one per process; equal only where the node was started without root.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Users {
+    /// The keeper's user.
+    pub keeper: u32,
+    /// The user of `strongroom serve`.
+    pub control: u32,
+    /// The user of `strongroom gateway`.
+    pub gateway: u32,
+    /// Who administers the node on its local socket.
+    pub operator: u32,
+}
+
+/// The inference listener.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// Address and port, `127.0.0.1:8443`; port 0 lets the kernel choose.
+    pub listen: String,
+}
+
+/// What jobs may use.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jobs {
+    /// Whether `image = "host"` (the host's programs, read-only) is allowed; not pinned, so off in production
+    /// unless set.
+    #[serde(default)]
+    pub allow_host_image: bool,
+}
+
+/// Where the processes of a node meet, all below [`Config::state`].
+impl Config {
+    /// The keeper's private directory: keys.
+    pub fn keeper_dir(&self) -> PathBuf {
+        self.state.join("keeper")
+    }
+    /// The audit log; written by the keeper alone, readable by control.
+    pub fn log_dir(&self) -> PathBuf {
+        self.state.join("log")
+    }
+    /// Control's private directory: metadata and sealed objects.
+    pub fn control_dir(&self) -> PathBuf {
+        self.state.join("control")
+    }
+    /// The gateway's private directory: its certificate.
+    pub fn gateway_dir(&self) -> PathBuf {
+        self.state.join("gateway")
+    }
+    /// Sockets.
+    pub fn run_dir(&self) -> PathBuf {
+        self.state.join("run")
+    }
+    /// The keeper's socket; peers are told apart by their user id.
+    pub fn keeper_socket(&self) -> PathBuf {
+        self.run_dir().join("keeper.sock")
+    }
+    /// The warden's socket; only control may speak.
+    pub fn warden_socket(&self) -> PathBuf {
+        self.run_dir().join("warden.sock")
+    }
+    /// The API of control: HTTP over a unix socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.run_dir().join("control.sock")
+    }
+    /// Where the gateway takes its policy snapshot from control.
+    pub fn gateway_socket(&self) -> PathBuf {
+        self.run_dir().join("gateway.sock")
+    }
+    /// The directory of endpoint sockets; only the warden writes it and only the gateway enters it.
+    pub fn endpoints_dir(&self) -> PathBuf {
+        self.run_dir().join("endpoints")
+    }
+    /// Where the gateway says which address it listens on.
+    pub fn listen_file(&self) -> PathBuf {
+        self.gateway_dir().join("listen")
+    }
+    /// The node's own certificate authority, in PEM, for clients of the gateway.
+    pub fn ca_file(&self) -> PathBuf {
+        self.gateway_dir().join("ca.pem")
+    }
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not TOML, or a key or value that is not allowed.
+    #[error("{file}:{line}:{column}: {reason}")]
+    Syntax {
+        /// Name of the file.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What is wrong, with a suggestion where one is near.
+        reason: String,
+    },
+    /// A value that is well-formed but cannot be.
+    #[error("{file}: {reason}")]
+    Value {
+        /// Name of the file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl crate::Explain for ConfigError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Syntax { .. } => "SR-CFG-0001",
+            Self::Value { .. } => "SR-CFG-0002",
+        }
+    }
+    fn fault(&self) -> crate::Fault {
+        crate::Fault::Operator
+    }
+    fn help(&self) -> Option<crate::Help> {
+        Some("mend the line named above, then start again with `strongroom dev`")
+    }
+}
+
+/// Parses TOML into any `deny_unknown_fields` structure, with line, column and "did you mean".
+///
+/// # Errors
+/// [`ConfigError::Syntax`].
+pub fn parse_toml<T: serde::de::DeserializeOwned>(file: &str, text: &str) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|e| {
+        let at = e.span().map_or(0, |s| s.start).min(text.len());
+        let before = text.get(..at).unwrap_or("");
+        let line = before.matches('\n').count().saturating_add(1);
+        let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()).saturating_add(1);
+        ConfigError::Syntax { file: file.to_owned(), line, column, reason: reason(e.message()) }
+    })
+}
+
+/// Adds a suggestion to serde's "unknown field `x`, expected one of `a`, `b`".
+fn reason(message: &str) -> String {
+    let message = message.trim().replace('\n', "; ");
+    if !message.starts_with("unknown field") && !message.starts_with("unknown variant") {
+        return message;
+    }
+    let mut words = message.split('`').skip(1).step_by(2);
+    let found = words.next().unwrap_or("").to_owned();
+    let known: Vec<&str> = words.collect();
+    match crate::names::nearest(&found, known.iter().copied()) {
+        Some(near) => format!("unknown key `{found}`: did you mean `{near}`?"),
+        None => format!("unknown key `{found}`: known here are {}", known.join(", ")),
+    }
+}
+
+impl Config {
+    /// Parses and checks a configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the place of the fault.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        let config: Self = parse_toml(file, text)?;
+        let refuse = |reason: String| Err(ConfigError::Value { file: file.to_owned(), reason });
+        if config.version != VERSION {
+            return refuse(format!("version {} is not known; write `version = {VERSION}`", config.version));
+        }
+        if !config.state.is_absolute() || !config.programs.is_absolute() {
+            return refuse("`state` and `programs` must be absolute paths".to_owned());
+        }
+        if let Err(error) = config.node.parse::<crate::names::Name>() {
+            return refuse(format!("`node`: {error}"));
+        }
+        let listen: Result<std::net::SocketAddr, _> = config.gateway.listen.parse();
+        match listen {
+            Err(_) => {
+                return refuse("`gateway.listen` must be an address and port, as in `127.0.0.1:8443`".into());
+            }
+            Ok(address) if config.mode == Mode::Dev && !address.ip().is_loopback() => {
+                return refuse("`mode = \"dev\"` listens on loopback only; use `127.0.0.1`".into());
+            }
+            Ok(_) => {}
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+version = 1
+mode = "dev"
+node = "dev"
+state = "/s"
+programs = "/p"
+[users]
+keeper = 1
+control = 2
+gateway = 3
+operator = 0
+[gateway]
+listen = "127.0.0.1:0"
+[jobs]
+allow_host_image = true
+"#;
+
+    #[test]
+    fn a_good_file_is_read() {
+        assert_eq!(Config::parse("f", GOOD).unwrap().mode, Mode::Dev);
+    }
+
+    #[test]
+    fn a_typo_is_named_with_its_place_and_a_suggestion() {
+        let text = GOOD.replace("keeper = 1", "keper = 1");
+        let error = Config::parse("f", &text).unwrap_err().to_string();
+        assert_eq!(error, "f:8:1: unknown key `keper`: did you mean `keeper`?");
+    }
+
+    #[test]
+    fn impossible_values_are_refused() {
+        for (from, to) in [
+            ("version = 1", "version = 2"),
+            ("\"/s\"", "\"s\""),
+            ("127.0.0.1:0", "0.0.0.0:0"),
+            ("127.0.0.1:0", "here"),
+            ("node = \"dev\"", "node = \"../x\""),
+        ] {
+            assert!(Config::parse("f", &GOOD.replace(from, to)).is_err(), "{to}");
+        }
+    }
+}

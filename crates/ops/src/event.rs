@@ -1,0 +1,277 @@
+//! Audit events: what happened to which asset, by whom, with which outcome. The keeper adds sequence, commit
+//! time, boot id and the sender that it saw, and writes them as OCSF (crate `audit`).
+
+use base::Digest;
+
+use crate::{List, Text};
+
+names! {
+    /// What happened. Append-only.
+    pub enum EventKind {
+        /// A node came up; entry 0 of a log records its mode for ever.
+        1 NodeStart = "node.start",
+        /// A node went down in order.
+        2 NodeStop = "node.stop",
+        /// A process of the platform started or was restarted.
+        3 ComponentStart = "component.start",
+        /// A process of the platform ended.
+        4 ComponentStop = "component.stop",
+        /// A tenant was created.
+        10 TenantCreate = "tenant.create",
+        /// A data set was imported and sealed.
+        20 DatasetImport = "dataset.import",
+        /// A data set was verified against its manifest.
+        21 DatasetVerify = "dataset.verify",
+        /// A data set was opened for a job.
+        22 DatasetRead = "dataset.read",
+        /// A job was accepted.
+        30 JobSubmit = "job.submit",
+        /// A segment of a job started.
+        31 JobStart = "job.start",
+        /// A segment ended before the job was done.
+        32 JobInterrupt = "job.interrupt",
+        /// A job goes on from a checkpoint.
+        33 JobResume = "job.resume",
+        /// A job is done.
+        34 JobFinish = "job.finish",
+        /// A job was stopped on request.
+        35 JobStop = "job.stop",
+        /// A job is held: its owner decides.
+        36 JobHold = "job.hold",
+        /// A checkpoint was sealed, signed and chained.
+        40 CheckpointSeal = "checkpoint.seal",
+        /// A checkpoint was verified before a resume.
+        41 CheckpointVerify = "checkpoint.verify",
+        /// A checkpoint was given back to its job.
+        42 CheckpointRestore = "checkpoint.restore",
+        /// A checkpoint was set aside.
+        43 CheckpointQuarantine = "checkpoint.quarantine",
+        /// No checkpoint within the job's `max_lost_seconds`.
+        44 CheckpointOverdue = "checkpoint.overdue",
+        /// What a job committed is not a checkpoint.
+        45 CheckpointMalformed = "checkpoint.malformed",
+        /// A model's files were inspected.
+        50 ModelInspect = "model.inspect",
+        /// A model was registered from a job.
+        51 ModelRegister = "model.register",
+        /// A model was imported from outside.
+        52 ModelImport = "model.import",
+        /// A model was verified.
+        53 ModelVerify = "model.verify",
+        /// A model was loaded into a process.
+        54 ModelLoad = "model.load",
+        /// A model left a process.
+        55 ModelUnload = "model.unload",
+        /// A model left the platform.
+        56 ModelExport = "model.export",
+        /// A model was set aside.
+        57 ModelQuarantine = "model.quarantine",
+        /// A Model BoM was written.
+        60 BomCreate = "bom.create",
+        /// A Model BoM was verified.
+        61 BomVerify = "bom.verify",
+        /// A Model BoM left the platform.
+        62 BomExport = "bom.export",
+        /// An endpoint began to serve.
+        70 EndpointDeploy = "endpoint.deploy",
+        /// An endpoint stopped.
+        71 EndpointStop = "endpoint.stop",
+        /// A key was admitted to an endpoint for the first time.
+        72 InferenceAdmit = "inference.admit",
+        /// One inference was answered (metadata only).
+        73 Inference = "inference.request",
+        /// Inference records were lost; how many.
+        74 InferenceGap = "inference.gap",
+        /// An API key was made.
+        80 ApiKeyCreate = "api_key.create",
+        /// An API key was revoked.
+        81 ApiKeyRevoke = "api_key.revoke",
+        /// A key scope (tenant or job) was created.
+        90 ScopeCreate = "key_scope.create",
+        /// A data key was wrapped.
+        91 KeyWrap = "key.wrap",
+        /// A data key was released.
+        92 KeyRelease = "key.release",
+        /// A signature was made.
+        93 Sign = "key.sign",
+        /// A tenant's budget of key releases is used up.
+        94 BudgetExhausted = "key.budget_exhausted",
+        /// An order to the warden.
+        100 WardenOrder = "warden.order",
+        /// A sandbox was made.
+        101 SandboxCreate = "sandbox.create",
+        /// A sandbox ended and its remains were removed.
+        102 SandboxEnd = "sandbox.end",
+        /// A decision on access: refused.
+        110 AccessRefuse = "access.refuse",
+        /// The log was read.
+        120 LogRead = "log.read",
+        /// The log was exported.
+        121 LogExport = "log.export",
+        /// An unacknowledged tail was dropped after a crash.
+        122 LogTailDropped = "log.tail_dropped",
+        /// Probes of the controls ran.
+        130 PostureRun = "posture.run",
+    }
+}
+
+names! {
+    /// Where in an effect the event stands.
+    pub enum Phase {
+        /// Logged and durable before the effect.
+        1 Intent = "intent",
+        /// The effect is known.
+        2 Outcome = "outcome",
+        /// Seen, not caused.
+        3 Observed = "observed",
+    }
+}
+
+names! {
+    /// How it ended.
+    pub enum Outcome {
+        /// Not known: an intent, or the platform stopped before the effect was known.
+        1 Unknown = "unknown",
+        /// Done.
+        2 Success = "success",
+        /// Tried and failed.
+        3 Failure = "failure",
+        /// Not tried: the answer is no.
+        4 Refused = "refused",
+    }
+}
+
+names! {
+    /// OCSF severity.
+    pub enum Severity {
+        /// Ordinary work.
+        1 Informational = "informational",
+        /// Worth a look.
+        2 Low = "low",
+        /// Look soon.
+        3 Medium = "medium",
+        /// Look now.
+        4 High = "high",
+        /// Act now.
+        5 Critical = "critical",
+    }
+}
+
+record! {
+    /// A named detail. Content never enters an event; digests do.
+    pub struct Detail {
+        /// Name, lower case with underscores.
+        key: Text<48>,
+        /// Value.
+        value: Text<1024>,
+    }
+}
+
+record! {
+    /// What a process hands to the keeper.
+    pub struct Event {
+        /// What happened.
+        kind: EventKind,
+        /// Intent, outcome or observation.
+        phase: Phase,
+        /// How it ended.
+        outcome: Outcome,
+        /// How much it matters.
+        severity: Severity,
+        /// When, Unix milliseconds, by the sender's clock.
+        time_ms: u64,
+        /// Joins intent, effect and outcome ([`base::id::CorrelationId`] bits).
+        correlation: u128,
+        /// The tenant, empty for the platform.
+        tenant: Text<63>,
+        /// Who: `operator`, `key:<id>`, `job:<id>`, `platform`.
+        actor: Text<128>,
+        /// Kind of the asset: dataset, model, job, checkpoint, endpoint, key, node.
+        asset_kind: Text<32>,
+        /// Its name or id.
+        asset_id: Text<192>,
+        /// Its digest.
+        asset_digest: Option<Digest>,
+        /// Digest of its BoM.
+        bom_digest: Option<Digest>,
+        /// Why, for people.
+        reason: Text<1024>,
+        /// The rest.
+        details: List<Detail, 32>,
+    }
+}
+
+impl Event {
+    /// An event with nothing said beyond what it must.
+    pub fn new(kind: EventKind, phase: Phase, outcome: Outcome, time_ms: u64, correlation: u128) -> Self {
+        Self {
+            kind,
+            phase,
+            outcome,
+            severity: Severity::Informational,
+            time_ms,
+            correlation,
+            tenant: Text::default(),
+            actor: Text::clip("platform"),
+            asset_kind: Text::default(),
+            asset_id: Text::default(),
+            asset_digest: None,
+            bom_digest: None,
+            reason: Text::default(),
+            details: List::default(),
+        }
+    }
+
+    /// With this tenant.
+    #[must_use]
+    pub fn tenant(mut self, tenant: &str) -> Self {
+        self.tenant = Text::clip(tenant);
+        self
+    }
+
+    /// By this actor.
+    #[must_use]
+    pub fn actor(mut self, actor: &str) -> Self {
+        self.actor = Text::clip(actor);
+        self
+    }
+
+    /// About this asset.
+    #[must_use]
+    pub fn asset(mut self, kind: &str, id: &str, digest: Option<Digest>) -> Self {
+        self.asset_kind = Text::clip(kind);
+        self.asset_id = Text::clip(id);
+        self.asset_digest = digest;
+        self
+    }
+
+    /// With this BoM digest.
+    #[must_use]
+    pub fn bom(mut self, digest: Digest) -> Self {
+        self.bom_digest = Some(digest);
+        self
+    }
+
+    /// For this reason.
+    #[must_use]
+    pub fn because(mut self, reason: &str) -> Self {
+        self.reason = Text::clip(reason);
+        self
+    }
+
+    /// Of this severity.
+    #[must_use]
+    pub fn severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
+    /// With one more detail; beyond the limit it is left out.
+    #[must_use]
+    pub fn detail(mut self, key: &str, value: &str) -> Self {
+        let mut details = self.details.into_inner();
+        details.push(Detail { key: Text::clip(key), value: Text::clip(value) });
+        self.details = List::clip(details);
+        self
+    }
+}

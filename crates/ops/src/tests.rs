@@ -1,0 +1,74 @@
+use crate::event::{Event, EventKind, Outcome, Phase};
+use crate::keeper::{Request, Scope};
+use crate::{Blob, List, Text, from_bytes, to_bytes, warden};
+
+fn event() -> Event {
+    Event::new(EventKind::ModelLoad, Phase::Intent, Outcome::Unknown, 7, 9)
+        .tenant("acme")
+        .asset("model", "m/1", Some(base::sha256(b"x")))
+        .detail("k", "v")
+}
+
+#[test]
+fn messages_round_trip() {
+    let append = Request::Append { events: List::new(vec![event(); 3]).unwrap() };
+    assert_eq!(from_bytes::<Request>(&to_bytes(&append)).unwrap(), append);
+    let call = warden::Call { correlation: 1, receipt: None, operation: warden::Operation::Kill { run: 5 } };
+    assert_eq!(from_bytes::<warden::Call>(&to_bytes(&call)).unwrap(), call);
+}
+
+#[test]
+fn every_truncation_extension_and_wrong_version_is_refused() {
+    let bytes = to_bytes(&Request::CreateScope {
+        scope: Scope { tenant: Text::clip("acme"), job: Some(4) },
+        correlation: 1,
+    });
+    for end in 0..bytes.len() {
+        assert!(from_bytes::<Request>(&bytes[..end]).is_err());
+    }
+    let mut longer = bytes.clone();
+    longer.push(0);
+    assert!(from_bytes::<Request>(&longer).is_err());
+    let mut other = bytes;
+    other[0] = 2;
+    assert!(from_bytes::<Request>(&other).is_err());
+}
+
+#[test]
+fn limits_hold_on_both_sides() {
+    assert!(Text::<3>::new("abcd").is_err());
+    assert_eq!(Text::<3>::clip("aéé").as_str(), "aé");
+    assert!(Blob::<1>::new(vec![0; 2]).is_err());
+    let long = to_bytes(&Text::<10>::clip("0123456789"));
+    assert!(from_bytes::<Text<9>>(&long).is_err());
+}
+
+#[test]
+fn names_are_unique_and_found() {
+    let mut names: Vec<_> = EventKind::ALL.iter().map(|k| k.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), EventKind::ALL.len());
+    for kind in EventKind::ALL {
+        assert_eq!(EventKind::from_name(kind.name()), Some(*kind));
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn decoding_any_bytes_never_panics(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..600)) {
+        let _ = from_bytes::<Request>(&bytes);
+        let _ = from_bytes::<warden::Call>(&bytes);
+        let _ = from_bytes::<crate::porter::Told>(&bytes);
+        let _ = from_bytes::<crate::porter::Request>(&bytes);
+    }
+
+    #[test]
+    fn what_decodes_encodes_to_the_same_bytes(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+        let mut framed = vec![1];
+        framed.extend_from_slice(&bytes);
+        if let Ok(call) = from_bytes::<warden::Call>(&framed) {
+            proptest::prop_assert_eq!(to_bytes(&call), framed);
+        }
+    }
+}

@@ -1,0 +1,486 @@
+//! Wire types, by noun.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Document;
+
+macro_rules! wire {
+    ($($(#[$m:meta])* $schema:literal pub struct $n:ident { $( $(#[$fm:meta])* $f:ident : $t:ty ),* $(,)? })*) => {$(
+        $(#[$m])*
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        pub struct $n { $( $(#[$fm])* pub $f: $t, )* }
+
+        impl Document for $n {
+            const SCHEMA: &'static str = $schema;
+        }
+    )*};
+}
+
+macro_rules! request {
+    ($($(#[$m:meta])* pub struct $n:ident { $( $(#[$fm:meta])* $f:ident : $t:ty ),* $(,)? })*) => {$(
+        $(#[$m])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $n { $( $(#[$fm])* pub $f: $t, )* }
+    )*};
+}
+
+/// A list, in a stable order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Pass as `after` to go on; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl<T: Document> Document for Page<T> {
+    const SCHEMA: &'static str = "strongroom.list/1";
+}
+
+wire! {
+    /// State of the node. Problems come first.
+    "strongroom.status/1" pub struct Status {
+        /// What is wrong now, worst first.
+        problems: Vec<String>,
+        /// `normal`, `degraded`.
+        state: String,
+        /// `dev` or `production`.
+        mode: String,
+        /// Name of the node.
+        node: String,
+        /// Version of the software.
+        version: String,
+        /// What is simulated or absent, and said so.
+        simulated: Vec<String>,
+        /// Entries in the audit log.
+        log_size: u64,
+        /// Root of the audit log.
+        log_root: String,
+        /// Verifier key of the audit log.
+        log_key: String,
+        /// Where the root key comes from.
+        key_provider: String,
+        /// `https://` address of the gateway, if it listens.
+        #[serde(default)]
+        gateway: Option<String>,
+        /// File with the certificate authority of the gateway, in PEM.
+        gateway_ca: String,
+        /// Counts by noun: tenants, datasets, jobs, models, endpoints.
+        counts: BTreeMap<String, u64>,
+        /// Protections that the host offers or not.
+        features: Vec<Feature>,
+        /// Signed by whom: PEM of the OMS key.
+        model_public_key: String,
+        /// PEM of the BoM key.
+        bom_public_key: String,
+    }
+
+    /// One protection.
+    "strongroom.feature/1" pub struct Feature {
+        /// Its name.
+        name: String,
+        /// enforced, unsupported, not-applicable, failed.
+        state: String,
+        /// How that is known, or why not.
+        detail: String,
+    }
+
+    /// Who the caller is.
+    "strongroom.whoami/1" pub struct WhoAmI {
+        /// `operator` or `key:<id>`.
+        principal: String,
+        /// Tenant of a key.
+        tenant: Option<String>,
+        /// Where the identity comes from.
+        source: String,
+    }
+
+    /// A tenant.
+    "strongroom.tenant/1" pub struct Tenant {
+        /// Name.
+        name: String,
+        /// When it was created.
+        created: String,
+        /// Datasets, jobs, models, endpoints.
+        counts: BTreeMap<String, u64>,
+    }
+
+    /// An import that has begun; upload files, then commit.
+    "strongroom.import/1" pub struct Import {
+        /// Id of the import.
+        id: String,
+    }
+
+    /// One file of a dataset or model.
+    "strongroom.file/1" pub struct File {
+        /// Relative path.
+        path: String,
+        /// Bytes.
+        size: u64,
+        /// SHA-256.
+        digest: String,
+        /// Format, as inspected or recognised.
+        #[serde(default)]
+        format: Option<String>,
+    }
+
+    /// A data set.
+    "strongroom.dataset/1" pub struct Dataset {
+        /// Tenant.
+        tenant: String,
+        /// Name.
+        name: String,
+        /// Version, from 1.
+        version: u64,
+        /// Manifest digest: SHA-256 over `lp(path) ‖ u64 size ‖ sha256` of each file, sorted by path.
+        digest: String,
+        /// Bytes in all.
+        bytes: u64,
+        /// Files.
+        files: Vec<File>,
+        /// When it was imported.
+        created: String,
+    }
+
+    /// Result of a verification.
+    "strongroom.verification/1" pub struct Verification {
+        /// What was verified.
+        subject: String,
+        /// Whether everything agreed.
+        verified: bool,
+        /// Each check and its result.
+        checks: Vec<Check>,
+    }
+
+    /// One check.
+    "strongroom.check/1" pub struct Check {
+        /// What was checked.
+        name: String,
+        /// Whether it holds.
+        ok: bool,
+        /// What was seen.
+        detail: String,
+    }
+
+    /// A job.
+    "strongroom.job/1" pub struct Job {
+        /// Id.
+        id: String,
+        /// Tenant.
+        tenant: String,
+        /// Name.
+        name: String,
+        /// pending, starting, running, resuming, finishing, finished, failed, stopped, held.
+        state: String,
+        /// Why it is in this state.
+        #[serde(default)]
+        reason: Option<String>,
+        /// When it was accepted.
+        submitted: String,
+        /// When it ended.
+        #[serde(default)]
+        ended: Option<String>,
+        /// Latest training step told.
+        #[serde(default)]
+        step: Option<u64>,
+        /// Latest metrics told, by name; claimed by the job.
+        metrics: BTreeMap<String, String>,
+        /// Steps a second, over the last minute.
+        #[serde(default)]
+        rate: Option<String>,
+        /// Restarts so far.
+        restarts: u32,
+        /// Segments, in order.
+        segments: Vec<Segment>,
+        /// Sealed checkpoints.
+        checkpoints: u64,
+        /// Digest of the run contract.
+        contract: String,
+        /// The model that it made, `name@version`.
+        #[serde(default)]
+        model: Option<String>,
+        /// What was enforced on its sandbox, read back.
+        isolation: Vec<Feature>,
+        /// The last lines that it printed.
+        output_tail: String,
+    }
+
+    /// One uninterrupted run of a job.
+    "strongroom.segment/1" pub struct Segment {
+        /// From 1.
+        number: u32,
+        /// When it started.
+        started: String,
+        /// When it ended.
+        #[serde(default)]
+        ended: Option<String>,
+        /// How it ended.
+        #[serde(default)]
+        cause: Option<String>,
+        /// Version of the checkpoint that it went on from.
+        #[serde(default)]
+        resumed_from: Option<u64>,
+        /// Why newer ones were not taken.
+        #[serde(default)]
+        rejected: Vec<String>,
+    }
+
+    /// A sealed checkpoint.
+    "strongroom.checkpoint/1" pub struct Checkpoint {
+        /// Version, from 1.
+        version: u64,
+        /// Step, if known.
+        #[serde(default)]
+        step: Option<u64>,
+        /// good, suspect, quarantined, rejected.
+        state: String,
+        /// Digest of its signed manifest.
+        digest: String,
+        /// Bytes.
+        bytes: u64,
+        /// When it was sealed.
+        sealed: String,
+        /// How the commit was recognised.
+        rule: String,
+        /// Names of its objects in the store.
+        objects: Vec<String>,
+    }
+
+    /// A line of `job watch`.
+    "strongroom.job.event/1" pub struct JobEvent {
+        /// When.
+        time: String,
+        /// state, progress, checkpoint, output, alarm, end.
+        kind: String,
+        /// For people.
+        message: String,
+        /// Step, if known.
+        #[serde(default)]
+        step: Option<u64>,
+        /// State of the job after it.
+        state: String,
+    }
+
+    /// A model.
+    "strongroom.model/1" pub struct Model {
+        /// Tenant.
+        tenant: String,
+        /// Name.
+        name: String,
+        /// Version, from 1.
+        version: u64,
+        /// registered, quarantined.
+        state: String,
+        /// Why, if quarantined.
+        #[serde(default)]
+        reason: Option<String>,
+        /// OMS root digest.
+        digest: String,
+        /// Digest of the Model BoM.
+        #[serde(default)]
+        bom_digest: Option<String>,
+        /// Job that made it.
+        #[serde(default)]
+        job: Option<String>,
+        /// Files.
+        files: Vec<File>,
+        /// Verdict of the inspection.
+        verdict: String,
+        /// Findings of the inspection.
+        findings: Vec<String>,
+        /// Who signed.
+        signer: String,
+        /// When it was registered.
+        created: String,
+        /// Names of its objects in the store.
+        objects: Vec<String>,
+    }
+
+    /// An endpoint.
+    "strongroom.endpoint/1" pub struct Endpoint {
+        /// Id.
+        id: String,
+        /// Tenant.
+        tenant: String,
+        /// Name.
+        name: String,
+        /// The model, `name@version`.
+        model: String,
+        /// starting, serving, refused, stopped, failed.
+        state: String,
+        /// Why.
+        #[serde(default)]
+        reason: Option<String>,
+        /// OMS root digest of what is served.
+        model_digest: String,
+        /// Digest of its BoM.
+        bom_digest: String,
+        /// Where to ask, once it serves.
+        #[serde(default)]
+        url: Option<String>,
+        /// When it was deployed.
+        created: String,
+        /// What is enforced on its sandbox, read back.
+        isolation: Vec<Feature>,
+    }
+
+    /// An API key, without the key.
+    "strongroom.key/1" pub struct Key {
+        /// Id.
+        id: String,
+        /// Tenant.
+        tenant: String,
+        /// The one endpoint that it may ask; absent: it manages the tenant's own things and asks none.
+        #[serde(default)]
+        endpoint: Option<String>,
+        /// When it was made.
+        created: String,
+        /// When it ends.
+        expires: String,
+        /// Whether it was revoked.
+        revoked: bool,
+        /// The key itself; only in the answer that made it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        secret: Option<String>,
+    }
+
+    /// A part of the audit log.
+    "strongroom.audit.entries/1" pub struct Entries {
+        /// The entries that match, oldest first: OCSF 1.8.0.
+        entries: Vec<serde_json::Value>,
+        /// Index up to which was searched (exclusive).
+        searched_to: u64,
+        /// Pass as `from` to go on; absent at the end of the log.
+        #[serde(default)]
+        next: Option<u64>,
+    }
+
+    /// Files of the audit log, for an export.
+    "strongroom.audit.files/1" pub struct LogFiles {
+        /// Relative paths, to be fetched one by one; the checkpoint is the last.
+        paths: Vec<String>,
+        /// Entries in the log.
+        size: u64,
+    }
+
+    /// What an inference receipt leads to.
+    "strongroom.receipt/1" pub struct Receipt {
+        /// Its id.
+        id: String,
+        /// `logged`, or `pending` for at most a second, or `unknown`.
+        state: String,
+        /// Index of its entry.
+        #[serde(default)]
+        index: Option<u64>,
+        /// OMS root digest of the model that answered.
+        #[serde(default)]
+        model_digest: Option<String>,
+        /// Digest of its BoM.
+        #[serde(default)]
+        bom_digest: Option<String>,
+        /// Signed checkpoint of the log that covers the entry.
+        #[serde(default)]
+        checkpoint: Option<String>,
+        /// Inclusion proof (RFC 9162), base64, leaf first.
+        #[serde(default)]
+        proof: Vec<String>,
+        /// The entry.
+        #[serde(default)]
+        entry: Option<serde_json::Value>,
+    }
+
+    /// State of every control.
+    "strongroom.posture/1" pub struct Posture {
+        /// When the probes ran.
+        #[serde(default)]
+        ran: Option<String>,
+        /// One row for each control of the catalogue.
+        controls: Vec<ControlState>,
+        /// Count by status; they add up to the number of controls.
+        totals: BTreeMap<String, u64>,
+    }
+
+    /// State of one control.
+    "strongroom.posture.control/1" pub struct ControlState {
+        /// Id in the catalogue.
+        id: String,
+        /// pass, fail, manual, not_applicable, unknown.
+        status: String,
+        /// Why.
+        reason: String,
+        /// What was seen, and how to see it again.
+        evidence: Vec<String>,
+    }
+}
+
+request! {
+    /// Creates a tenant.
+    pub struct TenantCreate {
+        /// Name.
+        name: String,
+    }
+
+    /// Begins an import.
+    pub struct ImportBegin {
+        /// `dataset`, `code` or `model`.
+        kind: String,
+        /// Name of what is made.
+        name: String,
+    }
+
+    /// Submits a job.
+    pub struct JobRun {
+        /// Name of the job file, for messages.
+        file: String,
+        /// Its text.
+        text: String,
+        /// Import that holds the code.
+        code: String,
+        /// For each input given as a path: channel to import id.
+        imports: BTreeMap<String, String>,
+    }
+
+    /// Why an operator goes on with a held job.
+    pub struct JobResume {
+        /// The reason, for the log.
+        reason: String,
+    }
+
+    /// Deploys an endpoint.
+    pub struct EndpointDeploy {
+        /// Its name.
+        name: String,
+        /// The model, `name@version`; without a version the newest.
+        model: String,
+    }
+
+    /// Makes an API key.
+    pub struct KeyCreate {
+        /// The one endpoint that it may ask; absent for a key that manages the tenant's own things.
+        #[serde(default)]
+        endpoint: Option<String>,
+        /// Days until it ends; default 30, at most 365.
+        #[serde(default)]
+        days: Option<u32>,
+    }
+}
+
+/// What a commit of an import made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Imported {
+    /// A data set.
+    Dataset(Dataset),
+    /// Code; name it in `JobRun`.
+    Code(Import),
+    /// A model.
+    Model(Model),
+}
+
+impl Document for Imported {
+    const SCHEMA: &'static str = "strongroom.imported/1";
+}

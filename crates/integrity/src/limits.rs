@@ -1,0 +1,25 @@
+//! Every bound of this crate, with its arithmetic.
+
+/// Largest bundle or envelope, in bytes. 100,000 files at about 330 bytes each (name 200, digest 64, JSON
+/// around them) in base64 are 44 MB; the next power of two.
+pub(crate) const BUNDLE_MAX: usize = 64 << 20;
+
+/// Deepest nesting of JSON. An OMS bundle needs 5, a CycloneDX document about 12.
+pub(crate) const JSON_DEPTH_MAX: usize = 64;
+
+/// Most resources of one statement: a shard is 1 GB by default, so this is a model of 1 PB or a million files;
+/// [`BUNDLE_MAX`] is met first in practice.
+pub(crate) const RESOURCES_MAX: usize = 1_000_000;
+
+/// Longest name of a file, in bytes, and most components of it: those of the import limits.
+pub(crate) const NAME_MAX: usize = 1024;
+pub(crate) const NAME_DEPTH_MAX: usize = 32;
+
+/// Most paths in `ignore_paths`.
+pub(crate) const IGNORE_MAX: usize = 10_000;
+
+/// Largest PEM text of a key, in bytes. A P-521 key with its parameters is under 1 KiB.
+pub(crate) const PEM_MAX: usize = 16 << 10;
+
+/// How much of a text from outside an error message repeats, in characters.
+pub(crate) const QUOTE_MAX: usize = 120;

@@ -82,6 +82,20 @@ impl ObjectName {
     }
 }
 
+impl From<Digest> for ObjectName {
+    /// The name that another process sent as 32 bytes.
+    fn from(bytes: Digest) -> Self {
+        Self(*bytes.as_bytes())
+    }
+}
+
+impl From<ObjectName> for Digest {
+    /// The name as it travels between processes.
+    fn from(name: ObjectName) -> Self {
+        Self::from_bytes(name.0)
+    }
+}
+
 impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&base::digest::hex(&self.0))

@@ -1,0 +1,469 @@
+//! The records. Their JSON is this crate's own business: other processes and people see the wire types of `api`.
+//! Each kind has a version ([`crate::meta::Record::V`]) that is stored with it.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use base::Digest;
+use base::digest::{hex, unhex};
+use base::id::{CheckpointId, EndpointId, JobId, KeyId, ReceiptId, RunId};
+use base::names::Name;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use vault::{KeyScope, ObjectName, WrappedKey};
+
+use crate::meta::{GloballyKeyed, Kind, Record};
+
+macro_rules! records {
+    ($($(#[$m:meta])* pub struct $n:ident in $table:literal ($($column:literal),+), v $v:literal, key $key:ty {
+        $( $(#[$fm:meta])* $f:ident : $t:ty ),* $(,)?
+    } owner $owner:expr, keyed $keyed:expr;)*) => {$(
+        $(#[$m])*
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $n { $( $(#[$fm])* pub $f: $t, )* }
+
+        impl Record for $n {
+            const KIND: Kind = Kind { table: $table, columns: &[$($column),+] };
+            const V: u32 = $v;
+            type Key = $key;
+
+            fn owner(&self) -> Option<&Name> {
+                let owner: fn(&Self) -> Option<&Name> = $owner;
+                owner(self)
+            }
+
+            fn key(&self) -> Self::Key {
+                let key: fn(&Self) -> $key = $keyed;
+                key(self)
+            }
+        }
+    )*};
+}
+
+records! {
+    /// A tenant.
+    pub struct Tenant in "tenant" ("name"), v 1, key Name {
+        /// Name; its key scope has the same.
+        name: Name,
+        /// When it was created, Unix milliseconds.
+        created_ms: u64,
+        /// Version of its key-encryption key, once the keeper has made it.
+        kek_version: Option<u64>,
+    } owner |_| None, keyed |r| r.name.clone();
+
+    /// A sealed object and its wrapped key.
+    pub struct Object in "object" ("scope", "digest"), v 1, key (KeyScope, Digest) {
+        /// Key scope.
+        #[serde(with = "text")] scope: KeyScope,
+        /// SHA-256 of the plaintext.
+        digest: Digest,
+        /// Name in the store.
+        #[serde(with = "text")] name: ObjectName,
+        /// Version of the scope's key that wrapped the data key.
+        kek_version: u64,
+        /// The wrapped data key.
+        #[serde(with = "blob")] wrapped: WrappedKey,
+        /// Bytes of plaintext.
+        len: u64,
+        /// When it was sealed, Unix milliseconds.
+        created_ms: u64,
+        /// Why it was moved away, if it was.
+        quarantined: Option<String>,
+    } owner |r| Some(r.scope.tenant()), keyed |r| (r.scope.clone(), r.digest);
+
+    /// A data set.
+    pub struct Dataset in "dataset" ("name", "version"), v 1, key (Name, u64) {
+        /// Tenant.
+        tenant: Name,
+        /// Name.
+        name: Name,
+        /// Version, from 1.
+        version: u64,
+        /// Digest over its files.
+        manifest_digest: Digest,
+        /// Files, sorted by path.
+        files: Vec<File>,
+        /// Bytes in all.
+        bytes: u64,
+        /// When it was imported, Unix milliseconds.
+        created_ms: u64,
+    } owner |r| Some(&r.tenant), keyed |r| (r.name.clone(), r.version);
+
+    /// A training run.
+    pub struct Job in "job" ("id"), v 1, key JobId {
+        /// Tenant.
+        tenant: Name,
+        /// Id.
+        id: JobId,
+        /// Name.
+        name: Name,
+        /// The job as it was accepted, with every default filled in.
+        spec: serde_json::Value,
+        /// Digest of its run contract.
+        contract: Digest,
+        /// Digests that the contract is made of, by name.
+        contract_parts: BTreeMap<String, Digest>,
+        /// What it reads, pinned: code and data.
+        inputs: Vec<Input>,
+        /// Where it stands.
+        state: JobState,
+        /// Why.
+        reason: Option<String>,
+        /// Version of its scope's key-encryption key, once the keeper has made it.
+        kek_version: Option<u64>,
+        /// Attempts so far.
+        attempt: u32,
+        /// Segments, in order.
+        segments: Vec<Segment>,
+        /// What it last told.
+        progress: Progress,
+        /// What was enforced on its sandbox: name, state, detail.
+        isolation: Vec<(String, String, String)>,
+        /// The last lines that it printed.
+        output_tail: String,
+        /// The model that it made: name and version.
+        model: Option<(Name, u64)>,
+        /// When it was accepted, Unix milliseconds.
+        submitted_ms: u64,
+        /// When it ended, Unix milliseconds.
+        ended_ms: Option<u64>,
+    } owner |r| Some(&r.tenant), keyed |r| r.id;
+
+    /// A sealed checkpoint.
+    pub struct Checkpoint in "checkpoint" ("job", "version"), v 1, key (JobId, u64) {
+        /// Tenant.
+        tenant: Name,
+        /// Job.
+        job: JobId,
+        /// Id.
+        id: CheckpointId,
+        /// Version, from 1 without a gap.
+        version: u64,
+        /// Training step, if known.
+        step: Option<u64>,
+        /// The manifest, canonical JSON as it was signed.
+        manifest: String,
+        /// SHA-256 of the manifest.
+        manifest_digest: Digest,
+        /// Ed25519 signature, hex.
+        signature: String,
+        /// Digest of the predecessor's manifest.
+        prev: Option<Digest>,
+        /// Whether a resume may use it.
+        state: CheckpointState,
+        /// Why, if not.
+        reason: Option<String>,
+        /// Its files; their objects are in the job's key scope.
+        files: Vec<File>,
+        /// Bytes in all.
+        bytes: u64,
+        /// How the commit was recognised.
+        rule: String,
+        /// When the job committed it, Unix milliseconds.
+        committed_ms: u64,
+        /// When it was sealed, Unix milliseconds.
+        sealed_ms: u64,
+    } owner |r| Some(&r.tenant), keyed |r| (r.job, r.version);
+
+    /// A model.
+    pub struct Model in "model" ("name", "version"), v 1, key (Name, u64) {
+        /// Tenant.
+        tenant: Name,
+        /// Name.
+        name: Name,
+        /// Version, from 1.
+        version: u64,
+        /// Job that made it; none if it was imported.
+        job: Option<JobId>,
+        /// OMS root digest.
+        root_digest: Digest,
+        /// Files, sorted by path.
+        files: Vec<File>,
+        /// Signature bundle, JSON as it is exported.
+        bundle: String,
+        /// Who signed.
+        signer: String,
+        /// SHA-256 of the Model BoM.
+        bom_digest: Option<Digest>,
+        /// Signed envelope of the Model BoM, JSON as it is exported.
+        bom_envelope: Option<String>,
+        /// Verdict of the inspection.
+        verdict: String,
+        /// Findings of the inspection.
+        findings: Vec<String>,
+        /// Whether it may be served.
+        state: ModelState,
+        /// Why, if not.
+        reason: Option<String>,
+        /// When it was registered, Unix milliseconds.
+        created_ms: u64,
+    } owner |r| Some(&r.tenant), keyed |r| (r.name.clone(), r.version);
+
+    /// A model being served.
+    pub struct Endpoint in "endpoint" ("id"), v 1, key EndpointId {
+        /// Tenant.
+        tenant: Name,
+        /// Id.
+        id: EndpointId,
+        /// Name.
+        name: Name,
+        /// The model's name.
+        model: Name,
+        /// The model's version.
+        model_version: u64,
+        /// OMS root digest of what is served.
+        model_digest: Digest,
+        /// SHA-256 of its BoM.
+        bom_digest: Digest,
+        /// Where it stands.
+        state: EndpointState,
+        /// Why.
+        reason: Option<String>,
+        /// What is enforced on its sandbox: name, state, detail.
+        isolation: Vec<(String, String, String)>,
+        /// When it was deployed, Unix milliseconds.
+        created_ms: u64,
+    } owner |r| Some(&r.tenant), keyed |r| r.id;
+
+    /// An API key, without the key.
+    pub struct ApiKey in "api_key" ("id"), v 1, key KeyId {
+        /// Id.
+        id: KeyId,
+        /// What it is good for.
+        scope: KeyUse,
+        /// What its holder calls it.
+        name: Option<String>,
+        /// Keyed hash of the key.
+        mac: Digest,
+        /// When it was made, Unix milliseconds.
+        created_ms: u64,
+        /// When it ends, Unix milliseconds.
+        expires_ms: u64,
+        /// Whether it was revoked.
+        revoked: bool,
+    } owner |r| r.scope.tenant(), keyed |r| r.id;
+
+    /// Where the log entry of an inference stands.
+    pub struct Receipt in "receipt" ("id"), v 1, key ReceiptId {
+        /// Tenant.
+        tenant: Name,
+        /// Id.
+        id: ReceiptId,
+        /// Endpoint that answered.
+        endpoint: EndpointId,
+        /// Index in the log.
+        log_index: u64,
+    } owner |r| Some(&r.tenant), keyed |r| r.id;
+}
+
+impl GloballyKeyed for Tenant {}
+impl GloballyKeyed for Job {}
+impl GloballyKeyed for Endpoint {}
+impl GloballyKeyed for ApiKey {}
+impl GloballyKeyed for Receipt {}
+
+/// One file of a data set, checkpoint or model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Relative path.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256.
+    pub digest: Digest,
+    /// Media type or format, as inspected or recognised.
+    pub media: Option<String>,
+}
+
+/// What a job reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// `code`, or the name of the channel.
+    pub channel: String,
+    /// Where it came from, for people: `dataset:fashion-mnist@1`.
+    pub origin: String,
+    /// Digest over its files.
+    pub manifest_digest: Digest,
+    /// Files, sorted by path.
+    pub files: Vec<File>,
+}
+
+/// One uninterrupted run of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segment {
+    /// From 1.
+    pub number: u32,
+    /// The sandbox with its porter.
+    pub run: RunId,
+    /// When it started, Unix milliseconds.
+    pub started_ms: u64,
+    /// When it ended, Unix milliseconds.
+    pub ended_ms: Option<u64>,
+    /// How it ended.
+    pub cause: Option<String>,
+    /// Exit status of the workload, if it exited by itself.
+    pub exit_code: Option<i32>,
+    /// Version of the checkpoint that it went on from.
+    pub resumed_from: Option<u64>,
+    /// Whether it goes on bit-exact: `bit-exact`, `numerically-equivalent`, `unknown`.
+    pub continuation: Option<String>,
+    /// Why newer checkpoints were not taken.
+    pub rejected: Vec<String>,
+}
+
+/// What a job last told about itself; claimed, not observed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Training step.
+    pub step: Option<u64>,
+    /// Metrics by name, as text.
+    pub metrics: BTreeMap<String, String>,
+    /// When, Unix milliseconds.
+    pub at_ms: Option<u64>,
+}
+
+macro_rules! states {
+    ($($(#[$m:meta])* pub enum $n:ident { $( $(#[$vm:meta])* $v:ident = $text:literal ),* $(,)? })*) => {$(
+        $(#[$m])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum $n { $( $(#[$vm])* #[serde(rename = $text)] $v, )* }
+
+        impl $n {
+            /// The word for it, in the API and for people.
+            pub const fn as_str(self) -> &'static str {
+                match self { $( Self::$v => $text, )* }
+            }
+        }
+    )*};
+}
+
+states! {
+    /// Where a job stands.
+    pub enum JobState {
+        /// Accepted.
+        Pending = "pending",
+        /// Its mounts are being filled.
+        Starting = "starting",
+        /// It runs.
+        Running = "running",
+        /// Interrupted; its resume point is being rebuilt.
+        Resuming = "resuming",
+        /// It has ended by itself; its model is being collected.
+        Finishing = "finishing",
+        /// Done.
+        Finished = "finished",
+        /// Ended without a model.
+        Failed = "failed",
+        /// Ended on request.
+        Stopped = "stopped",
+        /// Not restarted until its owner decides.
+        Held = "held",
+    }
+
+    /// Whether a resume may use a checkpoint.
+    pub enum CheckpointState {
+        /// It may.
+        Good = "good",
+        /// A monitor saw something; it may not.
+        Suspect = "suspect",
+        /// Made after an attack began; kept as evidence.
+        Quarantined = "quarantined",
+        /// It did not verify.
+        Rejected = "rejected",
+    }
+
+    /// Whether a model may be served.
+    pub enum ModelState {
+        /// It may.
+        Registered = "registered",
+        /// It may not.
+        Quarantined = "quarantined",
+    }
+
+    /// Where an endpoint stands.
+    pub enum EndpointState {
+        /// Being loaded.
+        Starting = "starting",
+        /// It answers.
+        Serving = "serving",
+        /// Not admitted.
+        Refused = "refused",
+        /// Ended on request.
+        Stopped = "stopped",
+        /// Ended by itself.
+        Failed = "failed",
+    }
+}
+
+impl JobState {
+    /// Whether it will never run again by itself or by its owner's decision.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Finished | Self::Failed | Self::Stopped)
+    }
+}
+
+/// What an API key is good for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum KeyUse {
+    /// It asks one endpoint.
+    Endpoint {
+        /// Tenant.
+        tenant: Name,
+        /// The endpoint.
+        endpoint: EndpointId,
+    },
+    /// It manages a tenant's own things.
+    Tenant {
+        /// Tenant.
+        tenant: Name,
+    },
+    /// It operates the platform.
+    Operator,
+}
+
+impl KeyUse {
+    /// Whose it is; none for the platform's.
+    pub const fn tenant(&self) -> Option<&Name> {
+        match self {
+            Self::Endpoint { tenant, .. } | Self::Tenant { tenant } => Some(tenant),
+            Self::Operator => None,
+        }
+    }
+}
+
+/// Values of `vault` as their text.
+mod text {
+    use super::*;
+
+    pub(super) fn serialize<T: Display, S: Serializer>(value: &T, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<T, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Wrapped keys as hex.
+mod blob {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(value: &WrappedKey, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&hex(value.as_bytes()))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<WrappedKey, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
+        let bytes = unhex(&text).ok_or_else(|| serde::de::Error::custom("a wrapped key is hex"))?;
+        WrappedKey::from_slice(&bytes).map_err(serde::de::Error::custom)
+    }
+}

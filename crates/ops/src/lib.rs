@@ -12,9 +12,11 @@
 #[macro_use]
 mod codec;
 pub mod event;
+pub mod inference;
 pub mod keeper;
 pub mod porter;
 pub mod receipt;
+pub mod snapshot;
 pub mod warden;
 
 pub use codec::{Blob, Codec, List, Text, TextError, from_bytes, to_bytes};

@@ -1,0 +1,27 @@
+//! Bounds of this crate.
+
+use std::time::Duration;
+
+/// Life of a listener's certificate: one hour (trust base, TLS).
+pub const LEAF_LIFE: Duration = Duration::from_secs(3600);
+/// A certificate is replaced when two thirds of its life are gone, so 20 minutes are left for a retry.
+pub const LEAF_RENEW_AFTER: Duration = Duration::from_secs(2400);
+/// Certificates are valid from this long before they are made, for clients whose clock is behind.
+pub const BACKDATE: Duration = Duration::from_secs(300);
+/// Life of a node's certificate authority in service: five years of 365 days.
+pub const CA_LIFE: Duration = Duration::from_secs(5 * 365 * 86_400);
+/// Life of the certificate authority of a development node.
+pub const CA_LIFE_DEV: Duration = Duration::from_secs(30 * 86_400);
+/// Longest PEM file that is read.
+pub const PEM_MAX: u64 = 64 * 1024;
+
+/// A client waits this long for a connection, the TLS handshake included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client waits this long for the head of an answer unless its caller says otherwise.
+pub const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest line of a streamed answer.
+pub const LINE_MAX: usize = 1024 * 1024;
+/// Chunk in which a request's body is read from its source.
+pub const CHUNK: usize = 64 * 1024;
+/// Chunks read ahead of the socket: 8 x 64 KiB = 512 KiB.
+pub const CHUNKS_AHEAD: usize = 8;

@@ -82,10 +82,10 @@ impl MetaStore {
         OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(io())?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut conn = Connection::open_with_flags(path, flags).map_err(db())?;
-        let mut pragma = Zeroizing::new(String::with_capacity(96));
+        let mut pragma = Zeroizing::new(String::with_capacity(128));
         pragma.push_str("PRAGMA key = \"x'");
         key.expose(|key| key.iter().try_for_each(|byte| write!(pragma, "{byte:02x}"))).unwrap_or_default();
-        pragma.push_str("'\";");
+        pragma.push_str("'\"; PRAGMA cipher_log_level = NONE;");
         conn.execute_batch(&pragma).map_err(db())?;
         conn.execute_batch("SELECT count(*) FROM sqlite_master;").map_err(db())?;
         // Temporary tables and spills stay in memory: SQLCipher does not encrypt them.

@@ -298,3 +298,6 @@ impl Drop for Stage {
 fn sync_dir(path: &Path) -> Result<(), StoreError> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(StoreError::io("flush a directory"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! **What.** Decides whether a model file may be loaded, from its bytes alone: `load` only when a strict
+//! reader accounts for the file to its last byte and nothing in it can run code.
+//!
+//! **Why.** A model file can run code in the program that opens it (pickle), be read differently by two
+//! readers (ZIP, safetensors, protobuf), or make its reader allocate without bound. The platform verifies
+//! models before use by signature, digest and content; this is the content part (controls of the catalogue
+//! on the verification of models before use and before start).
+//!
+//! **Where.** Called by the porter on the verified view, by the checkpoint monitors and by
+//! `strongroom model inspect`. A core crate: no I/O, no clock, no other crate of ours but `base`. The
+//! caller gives the bytes, in memory or mapped; tensor data is read in place, never copied whole.
+//!
+//! **Invariants.** Exactly one format matches the whole content, or the file is refused. Every length is
+//! held against the bytes that remain before anything is allocated. Anything not understood refuses;
+//! pickles pass by an allow list only. No input makes it panic (property test, fuzz targets).
+
+mod cursor;
+mod json;
+pub mod limits;
+mod npy;
+mod onnx;
+mod pickle;
+mod report;
+mod safetensors;
+mod sniff;
+pub mod tensor;
+mod text;
+mod torch;
+mod zip;
+
+pub use limits::Limits;
+pub use report::{Finding, Format, RULES, Report, Rule, Severity, TensorInfo, Verdict};
+
+use crate::sniff::Claim;
+
+/// Version of the rules, for receipts and caches: a verdict holds for one version only.
+pub const RULE_SET: &str = "strongroom.inspect/1";
+
+/// Inspects a whole file. `name_hint` is its name or path, of which only the extension is used: content
+/// that is not what the extension claims is refused.
+pub fn inspect_bytes(name_hint: &str, bytes: &[u8], limits: &Limits) -> Report {
+    let claim = sniff::claim(name_hint);
+    let mut report = inspect_content(claim, name_hint, bytes, limits);
+    match claim {
+        Claim::Program => {
+            report.push(Finding::new(&report::SCRIPT, 0, "the name is that of a program or script"));
+        }
+        Claim::Template => {
+            report.push(Finding::new(&report::TEMPLATE, 0, "the name is that of a template"));
+        }
+        Claim::Never if matches!(report.format, Format::Other(_)) => {}
+        Claim::Never => {
+            let what = format!("content is {}, the name claims something else", report.format.as_str());
+            report.push(Finding::new(&report::EXTENSION, 0, what));
+        }
+        Claim::OneOf(formats) if !formats.contains(&report.format) => {
+            let what = format!("content is {}, the name claims something else", report.format.as_str());
+            report.push(Finding::new(&report::EXTENSION, 0, what));
+        }
+        Claim::OneOf(_) | Claim::Nothing => {}
+    }
+    if report.verdict == Verdict::Refuse {
+        report.tensors.clear();
+        report.all_finite = None;
+    }
+    report
+}
+
+/// The tensors of a file that passes inspection (torch ZIP, safetensors, NumPy, ONNX), with digests.
+///
+/// # Errors
+/// The report, when the verdict is not `load`.
+pub fn tensors(bytes: &[u8]) -> Result<Vec<TensorInfo>, Box<Report>> {
+    let report = inspect_bytes("", bytes, &Limits::default());
+    if report.verdict == Verdict::Load { Ok(report.tensors) } else { Err(Box::new(report)) }
+}
+
+/// Scans bytes as a bare pickle, whatever they look like. For fuzzing and for callers that know the format.
+pub fn inspect_pickle(bytes: &[u8], limits: &Limits) -> Report {
+    let mut report = Report::new(Format::Pickle);
+    text::pickle(bytes, limits, &mut report);
+    report
+}
+
+/// Finds the one format of the content and applies its rules.
+fn inspect_content(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -> Report {
+    if bytes.is_empty() {
+        return match claim {
+            Claim::OneOf(formats) if !formats.contains(&Format::Text) => {
+                Report::refused(Format::Text, Finding::new(&report::EMPTY, 0, "file is empty"))
+            }
+            _ => Report::new(Format::Text),
+        };
+    }
+    if let Some((format, why, program)) = sniff::refused(bytes) {
+        let rule = if program { &report::SCRIPT } else { &report::KNOWN_OTHER };
+        return Report::refused(Format::Other(format), Finding::new(rule, 0, format!("content is {why}")));
+    }
+    if bytes.starts_with(b"PK") && !bytes.is_ascii() {
+        return inspect_zip(bytes, limits);
+    }
+    if bytes.starts_with(npy::MAGIC) {
+        return with(Format::Npy, |report| npy::inspect(bytes, "array", 0, limits, report));
+    }
+    let is_safetensors = safetensors::claims(bytes);
+    let is_onnx = !is_safetensors && onnx::claims(bytes);
+    if is_safetensors || is_onnx {
+        let mut report = if is_safetensors {
+            with(Format::Safetensors, |report| safetensors::inspect(bytes, limits, report))
+        } else {
+            with(Format::Onnx, |report| onnx::inspect(bytes, limits, report))
+        };
+        text::check_polyglot(bytes, limits, &mut report);
+        return report;
+    }
+    text::inspect(claim, name, bytes, limits)
+}
+
+fn with(format: Format, check: impl FnOnce(&mut Report) -> Result<(), Finding>) -> Report {
+    let mut report = Report::new(format);
+    if let Err(finding) = check(&mut report) {
+        report.push(finding);
+    }
+    report
+}
+
+fn inspect_zip(bytes: &[u8], limits: &Limits) -> Report {
+    let members = match zip::read(bytes, limits) {
+        Ok(members) => members,
+        Err(finding) => return Report::refused(Format::Other("zip"), finding),
+    };
+    if torch::claims(&members) {
+        let len = cursor::offset(bytes.len());
+        return with(Format::TorchZip, |report| torch::inspect(&members, len, limits, report));
+    }
+    if members.iter().all(|member| member.name.ends_with(".npy") && member.data.starts_with(npy::MAGIC)) {
+        return with(Format::Npz, |report| npy::inspect_npz(&members, limits, report));
+    }
+    let what = "ZIP archive that is neither a torch checkpoint nor a set of NumPy arrays";
+    Report::refused(Format::Other("zip"), Finding::new(&report::KNOWN_OTHER, 0, what))
+}

@@ -1,0 +1,94 @@
+//! Bounds of the inspector. Every count and length read from a file is held against one of these, and
+//! against the bytes that remain, before anything is allocated.
+
+/// Executed pickle opcodes per file, nested pickles included. One opcode costs about 50 ns: 2.5 s at most.
+pub const PICKLE_OPCODES: u64 = 50_000_000;
+/// Values on the pickle stack: 1 Mi entries x 16 bytes = 16 MiB.
+pub const PICKLE_STACK: usize = 1 << 20;
+/// Highest memo index and number of memo entries: 4 Mi x about 40 bytes = 160 MiB.
+pub const PICKLE_MEMO: u64 = 4 << 20;
+/// Abstract objects (tuples, lists, tensors, ...) per stream: 4 Mi x 64 bytes = 256 MiB.
+pub const PICKLE_NODES: usize = 4 << 20;
+/// Remembered parent-child links, kept to name tensors: 4 Mi x 24 bytes = 96 MiB.
+pub const PICKLE_LINKS: usize = 4 << 20;
+/// Pickle streams in one file.
+pub const PICKLE_STREAMS: usize = 64;
+/// Pickles inside byte strings inside pickles.
+pub const PICKLE_NESTING: u32 = 4;
+/// Decimal digits of a textual integer.
+pub const PICKLE_DIGITS: usize = 4_096;
+/// Bytes of one textual line (names, quoted strings).
+pub const PICKLE_LINE: usize = 1 << 20;
+/// Nesting of JSON arrays and objects.
+pub const JSON_DEPTH: usize = 64;
+/// Values in one JSON text: 8 Mi x 56 bytes = 448 MiB at worst, reached only by a 16 MiB header of numbers.
+pub const JSON_VALUES: usize = 8 << 20;
+/// Bytes of a JSON file or of a plain text: 256 MiB.
+pub const TEXT_BYTES: usize = 256 << 20;
+/// Bytes of a safetensors header, as in the format's own definition.
+pub const SAFETENSORS_HEADER: u64 = 100_000_000;
+/// Bytes of a `NumPy` header: 64 KiB.
+pub const NPY_HEADER: usize = 64 << 10;
+/// Nesting of a structured `NumPy` type.
+pub const NPY_DEPTH: usize = 8;
+/// Nesting of ONNX messages, subgraphs included.
+pub const ONNX_DEPTH: u32 = 64;
+/// Fields in one ONNX file, all messages together: 32 Mi.
+pub const ONNX_FIELDS: u64 = 32 << 20;
+/// Members of one ZIP file.
+pub const ZIP_MEMBERS: usize = 100_000;
+/// Expansion of one deflated member.
+pub const ZIP_RATIO: u64 = 100;
+/// Bytes of all inflated members together: 4 GiB.
+pub const ZIP_INFLATED: u64 = 4 << 30;
+/// Tensors per file.
+pub const TENSORS: usize = 1_000_000;
+/// Dimensions of one tensor.
+pub const DIMENSIONS: usize = 64;
+/// Findings kept in one report; the verdict counts all.
+pub const FINDINGS: usize = 64;
+/// Nesting of the path that names a tensor in a checkpoint.
+pub const NAME_DEPTH: usize = 32;
+/// Bytes of such a path.
+pub const NAME_BYTES: usize = 512;
+/// Bytes read to measure tensors (digest, finiteness): this many times the file ...
+pub const MEASURE_FACTOR: u64 = 8;
+/// ... plus this much, so that small files with expanded views pass: 64 MiB.
+pub const MEASURE_FLOOR: u64 = 64 << 20;
+
+/// The bounds a caller may turn down (a tenant) or up (the operator), and what to compute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Executed pickle opcodes, see [`PICKLE_OPCODES`].
+    pub pickle_opcodes: u64,
+    /// Values on the pickle stack, see [`PICKLE_STACK`].
+    pub pickle_stack: usize,
+    /// Memo entries and highest memo index, see [`PICKLE_MEMO`].
+    pub pickle_memo: u64,
+    /// Members of a ZIP file, see [`ZIP_MEMBERS`].
+    pub zip_members: usize,
+    /// Bytes of all inflated ZIP members, see [`ZIP_INFLATED`].
+    pub zip_inflated: u64,
+    /// Tensors per file, see [`TENSORS`].
+    pub tensors: usize,
+    /// Bytes of a JSON or text file, see [`TEXT_BYTES`].
+    pub text_bytes: usize,
+    /// Whether tensors get a digest and the report says if all numbers are finite. It costs one SHA-256
+    /// pass over the tensor data.
+    pub measure: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            pickle_opcodes: PICKLE_OPCODES,
+            pickle_stack: PICKLE_STACK,
+            pickle_memo: PICKLE_MEMO,
+            zip_members: ZIP_MEMBERS,
+            zip_inflated: ZIP_INFLATED,
+            tensors: TENSORS,
+            text_bytes: TEXT_BYTES,
+            measure: true,
+        }
+    }
+}

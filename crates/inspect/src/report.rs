@@ -1,0 +1,251 @@
+//! What an inspection says: format, verdict, findings with stable codes, tensors.
+
+use base::Digest;
+
+use crate::limits;
+
+/// What may be done with the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Every byte is accounted for and nothing in it can run code.
+    Load,
+    /// A named risk that only a tenant's policy can accept. No rule of this version gives it; a consumer
+    /// treats it as a refusal unless it holds such a policy.
+    LoadWithPolicy,
+    /// Not to be loaded.
+    Refuse,
+}
+
+impl Verdict {
+    /// The word used in reports and audit entries.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::LoadWithPolicy => "load-with-policy",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
+/// What the content is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// safetensors.
+    Safetensors,
+    /// `NumPy` array, `.npy`.
+    Npy,
+    /// ZIP of `NumPy` arrays, `.npz`.
+    Npz,
+    /// `torch.save` ZIP file.
+    TorchZip,
+    /// Bare pickle.
+    Pickle,
+    /// ONNX model.
+    Onnx,
+    /// JSON text.
+    Json,
+    /// Plain UTF-8 text.
+    Text,
+    /// Anything else; the word says what, where it is known.
+    Other(&'static str),
+}
+
+impl Format {
+    /// The word used in reports and audit entries.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Safetensors => "safetensors",
+            Self::Npy => "npy",
+            Self::Npz => "npz",
+            Self::TorchZip => "torch-zip",
+            Self::Pickle => "pickle",
+            Self::Onnx => "onnx",
+            Self::Json => "json",
+            Self::Text => "text",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+/// How bad a finding is. Everything but a notice refuses the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing; does not change the verdict.
+    Notice,
+    /// Not a format that this inspector can vouch for.
+    Unsupported,
+    /// Not a well-formed file of its format, or above a limit.
+    Malformed,
+    /// Would run code, read outside the file, or is made to read differently by different readers.
+    Hostile,
+}
+
+impl Severity {
+    /// The word used in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Notice => "notice",
+            Self::Unsupported => "unsupported",
+            Self::Malformed => "malformed",
+            Self::Hostile => "hostile",
+        }
+    }
+}
+
+/// One observation about the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Stable code, `SR-INS-<NNNN>`; append-only, see [`RULES`].
+    pub code: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Byte offset in the file where it was seen.
+    pub offset: u64,
+    /// What was seen, in a sentence; input stands in back-ticks.
+    pub explanation: String,
+    /// What the owner of the file can do.
+    pub remedy: &'static str,
+}
+
+impl Finding {
+    pub(crate) fn new(rule: &'static Rule, offset: u64, explanation: impl Into<String>) -> Self {
+        Self {
+            code: rule.code,
+            severity: rule.severity,
+            offset,
+            explanation: explanation.into(),
+            remedy: rule.remedy,
+        }
+    }
+}
+
+/// One tensor of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Name; in a checkpoint the path of keys that leads to it, joined by dots.
+    pub name: String,
+    /// Type in the words of safetensors: `F32`, `BF16`, `I64`, `BOOL`, ...
+    pub dtype: String,
+    /// Dimensions.
+    pub shape: Vec<u64>,
+    /// SHA-256 over type, shape and little-endian row-major bytes (see [`crate::tensor`]); absent where
+    /// measuring is off or the format does not hold plain numbers.
+    pub digest: Option<Digest>,
+}
+
+/// The result of an inspection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// What the content is.
+    pub format: Format,
+    /// What may be done with it.
+    pub verdict: Verdict,
+    /// What was seen, in the order of discovery, [`limits::FINDINGS`] at most.
+    pub findings: Vec<Finding>,
+    /// The tensors; empty when the file is refused before they are read.
+    pub tensors: Vec<TensorInfo>,
+    /// Whether every floating-point number is finite; absent where it was not measured.
+    pub all_finite: Option<bool>,
+}
+
+impl Report {
+    pub(crate) fn new(format: Format) -> Self {
+        Self { format, verdict: Verdict::Load, findings: Vec::new(), tensors: Vec::new(), all_finite: None }
+    }
+
+    pub(crate) fn refused(format: Format, finding: Finding) -> Self {
+        let mut report = Self::new(format);
+        report.push(finding);
+        report
+    }
+
+    pub(crate) fn push(&mut self, finding: Finding) {
+        if finding.severity > Severity::Notice {
+            self.verdict = Verdict::Refuse;
+        }
+        if self.findings.len() < limits::FINDINGS {
+            self.findings.push(finding);
+        }
+    }
+}
+
+/// A rule of the inspector.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Stable code.
+    pub code: &'static str,
+    /// Severity of its findings.
+    pub severity: Severity,
+    /// What the rule is about.
+    pub title: &'static str,
+    /// What the owner of a refused file can do.
+    pub remedy: &'static str,
+}
+
+/// Converts the file where there is a safe form.
+const CONVERT: &str = "convert the weights to safetensors on a machine you trust, and submit that file";
+/// For files whose structure is wrong.
+const REWRITE: &str = "write the file again with the format's own library, and check the transfer";
+/// For files that would run code.
+const DISTRUST: &str = "do not open this file elsewhere; ask its publisher, and report it";
+
+macro_rules! rules {
+    ($($name:ident = $code:literal, $severity:ident, $title:literal, $remedy:expr;)*) => {
+        $(pub(crate) static $name: Rule =
+            Rule { code: $code, severity: Severity::$severity, title: $title, remedy: $remedy };)*
+        /// Every rule, in the order of codes.
+        pub static RULES: &[&Rule] = &[$(&$name),*];
+    };
+}
+
+rules! {
+    UNKNOWN = "SR-INS-0001", Unsupported, "content is of no format that can be vouched for", CONVERT;
+    EXTENSION = "SR-INS-0002", Hostile, "extension contradicts the content", "name the file after what it holds";
+    POLYGLOT = "SR-INS-0003", Hostile, "content is valid in two formats", DISTRUST;
+    KNOWN_OTHER = "SR-INS-0004", Unsupported, "known format that can carry code or other files", CONVERT;
+    LIMIT = "SR-INS-0005", Malformed, "a limit of the inspector is exceeded", "split the file, or ask the operator to raise the limit";
+    EMPTY = "SR-INS-0006", Malformed, "file is empty", REWRITE;
+    GLOBAL = "SR-INS-0010", Hostile, "pickle names a global that is not on the allow list", CONVERT;
+    DOTTED = "SR-INS-0011", Hostile, "pickle walks attributes by a dotted name", DISTRUST;
+    CALL = "SR-INS-0012", Hostile, "pickle calls what may not be called", DISTRUST;
+    ARGUMENTS = "SR-INS-0013", Hostile, "pickle calls a listed global with other arguments than its entry allows", DISTRUST;
+    BUILD = "SR-INS-0014", Hostile, "pickle sets the state of an object that has no state rule", DISTRUST;
+    MUTATE = "SR-INS-0015", Hostile, "pickle changes an object that is no plain container", DISTRUST;
+    EXTENSION_CODE = "SR-INS-0016", Hostile, "pickle uses the extension registry", DISTRUST;
+    PERSISTENT = "SR-INS-0017", Hostile, "pickle uses a persistent id that is not a torch storage", DISTRUST;
+    BUFFER = "SR-INS-0018", Unsupported, "pickle refers to buffers outside the file", CONVERT;
+    MEMO = "SR-INS-0019", Hostile, "pickle misuses its memo", DISTRUST;
+    STACK = "SR-INS-0020", Malformed, "pickle breaks its stack", REWRITE;
+    STREAM = "SR-INS-0021", Malformed, "pickle stream is broken", REWRITE;
+    TRAILING = "SR-INS-0022", Malformed, "bytes after the end of the pickle", REWRITE;
+    NESTED = "SR-INS-0023", Hostile, "byte string holds a hostile pickle", DISTRUST;
+    COMPUTED = "SR-INS-0024", Hostile, "pickle names a global by values that are not constants", DISTRUST;
+    SECOND_STREAM = "SR-INS-0025", Hostile, "checkpoint holds a second pickle stream", DISTRUST;
+    NESTED_PLAIN = "SR-INS-0026", Notice, "byte string holds a pickle of plain data", "nothing to do";
+    UNHASHABLE = "SR-INS-0027", Hostile, "pickle uses an object as key or set member", CONVERT;
+    ZIP = "SR-INS-0030", Malformed, "ZIP structure is not accounted for to the last byte", REWRITE;
+    ZIP_DIFFER = "SR-INS-0031", Hostile, "local and central ZIP headers differ", DISTRUST;
+    ZIP_ENCRYPTED = "SR-INS-0032", Hostile, "ZIP member is marked as encrypted", DISTRUST;
+    ZIP_NAME = "SR-INS-0033", Hostile, "ZIP member has an unsafe or repeated name", DISTRUST;
+    ZIP_CRC = "SR-INS-0034", Hostile, "ZIP member does not match its checksum", REWRITE;
+    ZIP_METHOD = "SR-INS-0035", Unsupported, "ZIP member uses a method, flag or field that is not allowed", REWRITE;
+    TORCH_MEMBER = "SR-INS-0036", Hostile, "checkpoint holds a member that torch does not write", DISTRUST;
+    TORCHSCRIPT = "SR-INS-0037", Unsupported, "file is TorchScript, which is code", "export the model to ONNX, or save its state dict";
+    STORAGE = "SR-INS-0038", Malformed, "storages of the checkpoint and their members do not match", REWRITE;
+    ST_HEADER = "SR-INS-0040", Malformed, "safetensors header is not valid", REWRITE;
+    ST_LAYOUT = "SR-INS-0041", Hostile, "safetensors data ranges do not cover the file exactly", DISTRUST;
+    NPY_HEADER = "SR-INS-0045", Malformed, "NumPy header is not valid", REWRITE;
+    NPY_OBJECT = "SR-INS-0046", Hostile, "NumPy array holds Python objects, that is, a pickle", CONVERT;
+    NPY_LENGTH = "SR-INS-0047", Malformed, "NumPy data has another length than its header says", REWRITE;
+    ONNX = "SR-INS-0050", Malformed, "ONNX message is not valid", REWRITE;
+    ONNX_EXTERNAL = "SR-INS-0051", Hostile, "ONNX tensor keeps its data outside the file", "save the model with all tensor data inside";
+    ONNX_DOMAIN = "SR-INS-0052", Hostile, "ONNX operator of a custom domain", "export with standard operators only";
+    ONNX_DEPTH = "SR-INS-0053", Malformed, "ONNX messages are nested too deeply", REWRITE;
+    ONNX_TENSOR = "SR-INS-0054", Malformed, "ONNX tensor has another length than its shape says", REWRITE;
+    JSON = "SR-INS-0060", Malformed, "JSON is not valid", REWRITE;
+    JSON_AMBIGUOUS = "SR-INS-0061", Hostile, "JSON repeats a key", REWRITE;
+    JSON_CODE = "SR-INS-0062", Hostile, "configuration asks the loader to import or run code", "use a model that its library supports without remote code";
+    TEMPLATE = "SR-INS-0063", Unsupported, "template language is not inspected by this version", "remove the template from the model's files";
+    TEXT = "SR-INS-0065", Malformed, "text is not plain UTF-8", REWRITE;
+    SCRIPT = "SR-INS-0066", Hostile, "file is a program or a script", "model directories hold data only; pass code with the job";
+}

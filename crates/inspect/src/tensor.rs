@@ -1,0 +1,227 @@
+//! Types, sizes and measurements of tensors.
+//!
+//! The digest of a tensor is SHA-256 over `lp(dtype) | u32 rank | rank x u64 dimension | data`, integers
+//! little-endian, `lp` = u16 length and bytes, `data` the elements in row-major order, little-endian. It
+//! does not depend on the file format, so that the same numbers saved twice compare equal.
+
+use base::{Digest, Hasher};
+
+/// An element type of fixed size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dtype {
+    F64,
+    F32,
+    F16,
+    Bf16,
+    F8E4M3,
+    F8E5M2,
+    I64,
+    I32,
+    I16,
+    I8,
+    U64,
+    U32,
+    U16,
+    U8,
+    Bool,
+    C64,
+    C128,
+}
+
+impl Dtype {
+    pub(crate) const fn size(self) -> u64 {
+        match self {
+            Self::C128 => 16,
+            Self::F64 | Self::I64 | Self::U64 | Self::C64 => 8,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F16 | Self::Bf16 | Self::I16 | Self::U16 => 2,
+            Self::F8E4M3 | Self::F8E5M2 | Self::I8 | Self::U8 | Self::Bool => 1,
+        }
+    }
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::F64 => "F64",
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+            Self::F8E4M3 => "F8_E4M3",
+            Self::F8E5M2 => "F8_E5M2",
+            Self::I64 => "I64",
+            Self::I32 => "I32",
+            Self::I16 => "I16",
+            Self::I8 => "I8",
+            Self::U64 => "U64",
+            Self::U32 => "U32",
+            Self::U16 => "U16",
+            Self::U8 => "U8",
+            Self::Bool => "BOOL",
+            Self::C64 => "C64",
+            Self::C128 => "C128",
+        }
+    }
+
+    /// The type of a safetensors header (its `dtype` member).
+    pub(crate) fn from_safetensors(name: &str) -> Option<Self> {
+        const ALL: [Dtype; 16] = [
+            Dtype::F64,
+            Dtype::F32,
+            Dtype::F16,
+            Dtype::Bf16,
+            Dtype::F8E4M3,
+            Dtype::F8E5M2,
+            Dtype::I64,
+            Dtype::I32,
+            Dtype::I16,
+            Dtype::I8,
+            Dtype::U64,
+            Dtype::U32,
+            Dtype::U16,
+            Dtype::U8,
+            Dtype::Bool,
+            Dtype::C64,
+        ];
+        ALL.into_iter().find(|dtype| dtype.as_str() == name)
+    }
+
+    /// Whether every element is a finite number. Types without infinities are always finite; the two 8-bit
+    /// floats are judged by their own NaN and infinity patterns.
+    pub(crate) fn all_finite(self, data: &[u8]) -> bool {
+        match self {
+            Self::F64 | Self::C128 => {
+                chunks::<8>(data).all(|raw| u64::from_le_bytes(raw) & F64_EXP != F64_EXP)
+            }
+            Self::F32 | Self::C64 => {
+                chunks::<4>(data).all(|raw| u32::from_le_bytes(raw) & F32_EXP != F32_EXP)
+            }
+            Self::F16 => chunks::<2>(data).all(|raw| u16::from_le_bytes(raw) & 0x7c00 != 0x7c00),
+            Self::Bf16 => chunks::<2>(data).all(|raw| u16::from_le_bytes(raw) & 0x7f80 != 0x7f80),
+            Self::F8E4M3 => data.iter().all(|byte| byte & 0x7f != 0x7f),
+            Self::F8E5M2 => data.iter().all(|byte| byte & 0x7c != 0x7c),
+            _ => true,
+        }
+    }
+}
+
+const F64_EXP: u64 = 0x7ff0_0000_0000_0000;
+const F32_EXP: u32 = 0x7f80_0000;
+
+fn chunks<const N: usize>(data: &[u8]) -> impl Iterator<Item = [u8; N]> {
+    data.as_chunks::<N>().0.iter().copied()
+}
+
+/// The number of elements, or `None` on overflow.
+pub(crate) fn count(shape: &[u64]) -> Option<u64> {
+    // A zero dimension makes the product zero whatever the others are, so look for it first.
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    shape.iter().try_fold(1_u64, |product, dim| product.checked_mul(*dim))
+}
+
+/// The number of bytes, or `None` on overflow.
+pub(crate) fn bytes(shape: &[u64], item: u64) -> Option<u64> {
+    count(shape)?.checked_mul(item)
+}
+
+/// Digest and finiteness, computed in one pass.
+#[derive(Debug)]
+pub(crate) struct Measure {
+    hasher: Hasher,
+    dtype: Dtype,
+    finite: bool,
+}
+
+impl Measure {
+    pub(crate) fn new(dtype: Dtype, shape: &[u64]) -> Self {
+        let hasher = header(dtype.as_str(), shape);
+        Self { hasher, dtype, finite: true }
+    }
+
+    /// Adds whole elements.
+    pub(crate) fn update(&mut self, data: &[u8]) {
+        self.hasher.update(data);
+        self.finite = self.finite && self.dtype.all_finite(data);
+    }
+
+    pub(crate) fn finish(self) -> (Digest, bool) {
+        (self.hasher.finish(), self.finite)
+    }
+}
+
+/// A hasher that has taken type and shape.
+pub(crate) fn header(dtype: &str, shape: &[u64]) -> Hasher {
+    let mut hasher = Hasher::new();
+    hasher.update(&base::wire::lp(dtype.as_bytes()));
+    hasher.update(&u32::try_from(shape.len()).unwrap_or(u32::MAX).to_le_bytes());
+    for dim in shape {
+        hasher.update(&dim.to_le_bytes());
+    }
+    hasher
+}
+
+/// The strides of a row-major tensor, in elements, or `None` on overflow.
+pub(crate) fn row_major(shape: &[u64]) -> Option<Vec<u64>> {
+    let mut strides = vec![1_u64; shape.len()];
+    let mut step = 1_u64;
+    for (stride, dim) in strides.iter_mut().zip(shape).rev() {
+        *stride = step;
+        step = step.checked_mul((*dim).max(1))?;
+    }
+    Some(strides)
+}
+
+/// Whether `strides` lay `shape` out row-major without holes (dimensions of size 1 may have any stride).
+pub(crate) fn is_row_major(shape: &[u64], strides: &[u64]) -> bool {
+    row_major(shape).is_some_and(|expected| {
+        shape.iter().zip(strides).zip(&expected).all(|((dim, stride), want)| *dim <= 1 || stride == want)
+    })
+}
+
+/// Feeds the elements of a strided view to `each`, in row-major order and in blocks of whole elements.
+/// `None` when an element lies outside `data`.
+pub(crate) fn walk(
+    data: &[u8],
+    item: u64,
+    start: u64,
+    shape: &[u64],
+    strides: &[u64],
+    mut each: impl FnMut(&[u8]),
+) -> Option<()> {
+    let total = count(shape)?;
+    if total == 0 {
+        return Some(());
+    }
+    let item_len = usize::try_from(item).ok()?;
+    if is_row_major(shape, strides) {
+        let from = usize::try_from(start.checked_mul(item)?).ok()?;
+        let len = usize::try_from(total.checked_mul(item)?).ok()?;
+        each(data.get(from..from.checked_add(len)?)?);
+        return Some(());
+    }
+    let mut index = vec![0_u64; shape.len()];
+    let mut element = start;
+    let mut block = Vec::with_capacity(BLOCK + item_len);
+    for _ in 0..total {
+        let from = usize::try_from(element.checked_mul(item)?).ok()?;
+        block.extend_from_slice(data.get(from..from.checked_add(item_len)?)?);
+        if block.len() >= BLOCK {
+            each(&block);
+            block.clear();
+        }
+        for ((at, dim), stride) in index.iter_mut().zip(shape).zip(strides).rev() {
+            *at = at.checked_add(1)?;
+            element = element.checked_add(*stride)?;
+            if *at < *dim {
+                break;
+            }
+            element = element.checked_sub(stride.checked_mul(*dim)?)?;
+            *at = 0;
+        }
+    }
+    each(&block);
+    Some(())
+}
+
+/// Elements gathered before they are hashed.
+const BLOCK: usize = 64 << 10;

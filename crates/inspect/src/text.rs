@@ -1,0 +1,105 @@
+//! Content without a binary signature: bare pickle, JSON, plain text, and what could be two of them.
+
+use crate::json;
+use crate::limits::Limits;
+use crate::pickle;
+use crate::report::{self, Finding, Format, Report, Verdict};
+use crate::sniff::Claim;
+
+/// Tells pickle, JSON and text apart and applies their rules.
+pub(crate) fn inspect(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -> Report {
+    let claims_pickle = matches!(claim, Claim::OneOf(formats) if formats.contains(&Format::Pickle));
+    let text = plain_text(bytes);
+    if text.is_none() && pickle::has_magic(bytes) || claims_pickle {
+        let mut report = Report::new(Format::Pickle);
+        pickle(bytes, limits, &mut report);
+        return report;
+    }
+    let Some(text) = text else {
+        // A pickle of protocol 0 or 1 has no signature. It passes only if all of it is one.
+        let scan = pickle::scan(bytes, 0, None, limits);
+        if scan.complete || scan.names_globals {
+            let mut report = Report::new(Format::Pickle);
+            pickle(bytes, limits, &mut report);
+            return report;
+        }
+        let what = "content is of no known format";
+        return Report::refused(Format::Other("unknown"), Finding::new(&report::UNKNOWN, 0, what));
+    };
+    let mut report = if matches!(text.trim_start().as_bytes().first(), Some(b'{' | b'[')) {
+        inspect_json(claim, bytes, limits)
+    } else {
+        inspect_plain(name, text, limits)
+    };
+    check_polyglot(bytes, limits, &mut report);
+    report
+}
+
+/// Scans a bare pickle. Streams that follow each other are one file, as long as each passes.
+pub(crate) fn pickle(bytes: &[u8], limits: &Limits, report: &mut Report) {
+    let scan = pickle::scan(bytes, 0, None, limits);
+    if scan.legacy_torch {
+        let what = "legacy torch file, which this version does not inspect";
+        report.push(Finding::new(&report::KNOWN_OTHER, 0, what));
+    }
+    let complete = scan.complete;
+    for finding in scan.findings {
+        report.push(finding);
+    }
+    if !complete && report.verdict == Verdict::Load {
+        report.push(Finding::new(&report::STREAM, 0, "content is no complete pickle"));
+    }
+}
+
+/// Refuses content that a pickle reader would act on as well. A stream of plain data does nothing to its
+/// reader, and short texts such as `N.` are such streams, so it does not count. In text a global counts when
+/// it is called or the stream is complete, because a list of words may begin with `c`, a word and a line.
+pub(crate) fn check_polyglot(bytes: &[u8], limits: &Limits, report: &mut Report) {
+    let scan = pickle::scan(bytes, 0, None, limits);
+    let binary = !matches!(report.format, Format::Text | Format::Json);
+    if scan.calls || (scan.names_globals && (binary || scan.complete)) {
+        let what = format!("content is {} and a pickle that names globals", report.format.as_str());
+        report.push(Finding::new(&report::POLYGLOT, 0, what));
+    }
+}
+
+/// UTF-8 without NUL and without control characters other than white space and escape sequences.
+fn plain_text(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let odd = |byte: &u8| *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c | 0x1b);
+    if bytes.iter().any(odd) { None } else { Some(text) }
+}
+
+fn inspect_json(claim: Claim, bytes: &[u8], limits: &Limits) -> Report {
+    if bytes.len() > limits.text_bytes {
+        let finding = Finding::new(&report::LIMIT, 0, "JSON is larger than the limit");
+        return Report::refused(Format::Json, finding);
+    }
+    match json::parse(bytes) {
+        Ok(root) => {
+            let mut report = Report::new(Format::Json);
+            let mut findings = Vec::new();
+            json::check_config(&root, &mut findings);
+            findings.into_iter().for_each(|finding| report.push(finding));
+            report
+        }
+        // A text may begin with a bracket. Only a name that says text, and not JSON, makes it one.
+        Err(finding) if finding.code == report::JSON.code => match claim {
+            Claim::OneOf(formats) if formats.contains(&Format::Text) => Report::new(Format::Text),
+            _ => Report::refused(Format::Json, finding),
+        },
+        Err(finding) => Report::refused(Format::Json, finding),
+    }
+}
+
+fn inspect_plain(name: &str, text: &str, limits: &Limits) -> Report {
+    let mut report = Report::new(Format::Text);
+    if text.len() > limits.text_bytes {
+        report.push(Finding::new(&report::LIMIT, 0, "text is larger than the limit"));
+    }
+    let lower = name.to_ascii_lowercase();
+    if (lower.ends_with(".yaml") || lower.ends_with(".yml")) && text.contains("!!python") {
+        report.push(Finding::new(&report::JSON_CODE, 0, "YAML names Python objects to build"));
+    }
+    report
+}

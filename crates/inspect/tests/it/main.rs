@@ -1,0 +1,14 @@
+//! Whole files in, verdicts out.
+
+#[cfg(test)]
+mod benign;
+#[cfg(test)]
+mod containers;
+#[cfg(test)]
+mod formats;
+#[cfg(test)]
+mod mutations;
+#[cfg(test)]
+mod pickles;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,17 @@
+//! The whole inspector: the first byte picks the name, the rest is the file.
+//! `cargo +nightly fuzz run inspect_bytes`
+#![no_main]
+
+use inspect::{Limits, Severity, Verdict, inspect_bytes};
+use libfuzzer_sys::fuzz_target;
+
+const NAMES: [&str; 8] = ["", "m.pt", "m.pkl", "m.safetensors", "m.npy", "m.npz", "m.onnx", "m.json"];
+
+fuzz_target!(|input: &[u8]| {
+    let Some((first, bytes)) = input.split_first() else { return };
+    let name = NAMES[usize::from(*first) % NAMES.len()];
+    let limits = Limits { pickle_opcodes: 1 << 20, zip_inflated: 64 << 20, ..Limits::default() };
+    let report = inspect_bytes(name, bytes, &limits);
+    let bad = report.findings.iter().any(|finding| finding.severity > Severity::Notice);
+    assert_eq!(report.verdict == Verdict::Refuse, bad);
+});

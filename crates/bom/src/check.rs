@@ -1,8 +1,9 @@
 //! What a schema cannot check: that a record is consistent with itself and with the model it is shown for.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::Digest;
+use base::{Digest, Hasher};
 use serde_json::{Map, Value};
 
 use crate::cyclonedx::{each_object, property_values};
@@ -19,6 +20,16 @@ pub struct Problem {
 /// Checks a record against itself, and against the verified model: its root digest and the digest of each file by
 /// name. Empty means that all holds.
 pub fn check(bom: &Value, root_digest: &Digest, files: &BTreeMap<String, Digest>) -> Vec<Problem> {
+    run_checks(bom, root_digest, Some(files))
+}
+
+/// The same without the model at hand: against itself and the root digest that its statement is bound to. The
+/// listed files must hash to that root, so the list is as good as the signature.
+pub fn check_record(bom: &Value, root_digest: &Digest) -> Vec<Problem> {
+    run_checks(bom, root_digest, None)
+}
+
+fn run_checks(bom: &Value, root_digest: &Digest, files: Option<&BTreeMap<String, Digest>>) -> Vec<Problem> {
     let mut checker = Checker { bom, problems: Vec::new() };
     checker.form();
     checker.references();
@@ -165,7 +176,7 @@ impl<'b> Checker<'b> {
         }
     }
 
-    fn model(&mut self, root_digest: &Digest, files: &BTreeMap<String, Digest>) {
+    fn model(&mut self, root_digest: &Digest, files: Option<&BTreeMap<String, Digest>>) {
         let models = self.components("machine-learning-model");
         let [model] = models.as_slice() else {
             self.found("model", format!("the record tells of {} models, not of one", models.len()));
@@ -182,6 +193,10 @@ impl<'b> Checker<'b> {
                 self.found("files", format!("file `{name}` is listed twice"));
             }
         }
+        if ![text_order, tree_order].into_iter().any(|order| root_of(&listed, order) == *root_digest) {
+            self.found("root-of-files", format!("the listed files do not hash to {root_digest}"));
+        }
+        let Some(files) = files else { return };
         for (name, digest) in files {
             match listed.remove(name.as_str()) {
                 None => self.found("files", format!("file `{name}` is not in the record")),
@@ -228,7 +243,8 @@ impl<'b> Checker<'b> {
         }
     }
 
-    /// Segments in order, without overlap, each from a good checkpoint of an earlier one; the chain of checkpoints.
+    /// Segments in order, without overlap, each from a checkpoint of an earlier one that was not rejected by
+    /// then (it may be rejected later); the chain of checkpoints.
     fn run(&mut self) {
         let checkpoints: BTreeMap<&str, &Map<String, Value>> = self
             .components("file")
@@ -242,7 +258,7 @@ impl<'b> Checker<'b> {
         {
             let tasks = workflow.get("tasks").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
             let mut ended = workflow.get("timeStart").and_then(Value::as_str).unwrap_or("");
-            let mut earlier: BTreeSet<Digest> = BTreeSet::new();
+            let mut earlier: BTreeMap<&str, Digest> = BTreeMap::new();
             for (at, task) in tasks.iter().filter_map(Value::as_object).enumerate() {
                 let name = text(task, "bom-ref");
                 if property_values(task, "segment").next() != Some(&at.saturating_add(1).to_string()) {
@@ -252,18 +268,23 @@ impl<'b> Checker<'b> {
                     self.found("segments", format!("`{name}` starts before the one before it ended"));
                 }
                 ended = text(task, "timeEnd");
+                for step in task.get("steps").and_then(Value::as_array).into_iter().flatten() {
+                    let rejected = step.as_object().map(|step| property_values(step, "rejected"));
+                    for reference in rejected.into_iter().flatten().filter_map(|r| r.split_once('=')) {
+                        earlier.remove(reference.0);
+                    }
+                }
                 let resumed = property_values(task, "resumed-from").next().and_then(digest);
-                if resumed.is_some_and(|d| !earlier.contains(&d)) {
-                    self.found(
-                        "resumed-from",
-                        format!("`{name}` resumed from no good checkpoint of an earlier segment"),
+                if resumed.is_some_and(|d| !earlier.values().any(|known| *known == d)) {
+                    let what = format!(
+                        "`{name}` resumed from no checkpoint of an earlier segment, or a rejected one"
                     );
+                    self.found("resumed-from", what);
                 }
                 for output in task.get("outputs").and_then(Value::as_array).into_iter().flatten() {
                     let reference = output.pointer("/resource/ref").and_then(Value::as_str).unwrap_or("");
-                    let Some(checkpoint) = checkpoints.get(reference) else { continue };
-                    if property_values(checkpoint, "checkpoint:state").next() == Some("good") {
-                        earlier.extend(hash(checkpoint));
+                    if let Some(digest) = checkpoints.get(reference).and_then(|c| hash(c)) {
+                        earlier.insert(reference, digest);
                     }
                 }
             }
@@ -345,6 +366,28 @@ impl<'b> Checker<'b> {
             }
         }
     }
+}
+
+/// OMS root digest: SHA-256 over the raw digests in order.
+fn root_of(files: &BTreeMap<&str, Option<Digest>>, order: fn(&str, &str) -> Ordering) -> Digest {
+    let mut names: Vec<(&str, Option<Digest>)> =
+        files.iter().map(|(name, digest)| (*name, *digest)).collect();
+    names.sort_by(|(a, _), (b, _)| order(a, b));
+    let mut hasher = Hasher::new();
+    for digest in names.into_iter().filter_map(|(_, digest)| digest) {
+        hasher.update(digest.as_bytes());
+    }
+    hasher.finish()
+}
+
+/// The order of OMS v1.0, which this platform writes.
+fn text_order(a: &str, b: &str) -> Ordering {
+    a.cmp(b)
+}
+
+/// The order of the OMS reference implementation, in which an imported model may have been signed.
+fn tree_order(a: &str, b: &str) -> Ordering {
+    a.split('/').cmp(b.split('/'))
 }
 
 fn text<'v>(object: &'v Map<String, Value>, name: &str) -> &'v str {

@@ -1,5 +1,7 @@
 //! The completeness gate: what must be known before a model may be promoted or served. It fails closed.
 
+use std::collections::BTreeSet;
+
 use crate::fact::{Fact, Mark};
 use crate::model::{Cause, ModelBom, Role};
 
@@ -96,10 +98,9 @@ impl List {
         self.need(!model.name.is_empty() && !model.version.is_empty(), "model.name", "must be named");
         self.need(!model.files.is_empty(), "model.files", "every file must be listed");
         self.need(bom.signer.is_some(), "signer", "the files must be signed");
-        let inspected = model
-            .files
-            .iter()
-            .all(|file| bom.inspections.iter().any(|i| i.path == file.path && i.verdict == "load"));
+        let passed: BTreeSet<&str> =
+            bom.inspections.iter().filter(|i| i.verdict == "load").map(|i| i.path.as_str()).collect();
+        let inspected = model.files.iter().all(|file| passed.contains(file.path.as_str()));
         self.need(inspected, "inspections", "every file must be inspected with verdict `load`");
         for (fact, field) in [
             (&model.license, "model.license"),
@@ -139,7 +140,8 @@ impl List {
         self.need(!job.id.is_empty() && !job.submitted_by.is_empty(), "job.id", "must be named");
         self.need(!job.command.is_empty(), "job.command", "must be recorded");
         self.need(!job.code.files.is_empty(), "code.files", "every file of the code must be listed");
-        self.need(!job.commit_rule.is_empty(), "job.commit_rule", "must be stated");
+        let recognised = job.checkpoints.iter().all(|c| !c.commit_rule.is_empty());
+        self.need(recognised, "job.checkpoints", "each must say how its commit was recognised");
         self.need(!job.environment.packages.is_empty(), "environment.packages", "must be listed");
         let last = job.segments.last().map(|s| s.cause);
         self.need(last == Some(Cause::Completed), "job.segments", "the last segment must have completed");

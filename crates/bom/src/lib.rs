@@ -24,7 +24,7 @@ mod redact;
 mod summary;
 
 pub use attest::{AttestError, PREDICATE_TYPE, VerifiedBom, bom_digest, parse_statement, statement};
-pub use check::{Problem, check};
+pub use check::{Problem, check, check_record};
 pub use cyclonedx::to_cyclonedx_1_6;
 pub use fact::{Conflict, Evidence, Fact, Mark};
 pub use gate::{Missing, Tier, gate, tier};

@@ -114,7 +114,7 @@ pub struct Tensor {
     pub dtype: String,
     /// Dimensions.
     pub shape: Vec<u64>,
-    /// SHA-256 of its bytes, if read.
+    /// SHA-256 of its type, shape and bytes, if read.
     pub digest: Option<Digest>,
 }
 
@@ -151,8 +151,6 @@ pub struct Job {
     pub checkpoints: Vec<Checkpoint>,
     /// What was decided when the run resumed.
     pub decisions: Vec<Decision>,
-    /// When a checkpoint counts as committed, in one sentence.
-    pub commit_rule: String,
     /// Resources used, such as `cpu-seconds`.
     pub resources: BTreeMap<String, Fact>,
     /// Whether the same inputs give the same model: `yes`, `no`, or unknown.
@@ -298,6 +296,8 @@ pub struct Segment {
     pub resumed_from: Option<Digest>,
     /// Steps of the segment before that were done again.
     pub lost_steps: Option<u64>,
+    /// Time from that checkpoint to the interruption, in milliseconds: work that was done again.
+    pub lost_ms: Option<u64>,
 }
 
 /// Whether a checkpoint may be resumed from.
@@ -318,17 +318,19 @@ pub struct Checkpoint {
     pub version: u64,
     /// The segment that wrote it.
     pub segment: u32,
-    /// The program's step.
-    pub step: u64,
+    /// The program's step, if it said so.
+    pub step: Option<u64>,
     /// Digest of its manifest.
     pub digest: Digest,
     /// Digest of the checkpoint it follows.
     pub previous: Option<Digest>,
     /// Bytes.
     pub size_bytes: u64,
-    /// When it was committed.
+    /// How its commit was recognised: `rename`, `marker`, `lease` or `ended`.
+    pub commit_rule: String,
+    /// When it was sealed.
     pub sealed_at: Timestamp,
-    /// Its state.
+    /// Its state when this record was written.
     pub state: CheckpointState,
     /// Why it is not good; empty if it is.
     pub reason: String,
@@ -352,6 +354,8 @@ pub struct Decision {
     pub segment: u32,
     /// Digest of the checkpoint; `None`: from the beginning.
     pub chosen: Option<Digest>,
+    /// What the continuation is worth, such as `exact`; empty if nothing is known.
+    pub continuation: String,
     /// Those passed over.
     pub rejected: Vec<Rejected>,
 }

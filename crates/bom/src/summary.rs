@@ -9,7 +9,7 @@ use crate::cyclonedx::property_values;
 pub fn summary(bom: &Value) -> String {
     let mut out = String::new();
     let mut line = |text: String| {
-        out.extend(text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }));
+        out.extend(text.chars().map(|c| if draws(c) { '\u{fffd}' } else { c }));
         out.push('\n');
     };
     let components = list(bom, "components");
@@ -52,6 +52,11 @@ pub fn summary(bom: &Value) -> String {
     out
 }
 
+/// Whether a character moves the cursor or turns the direction of text (Unicode TR 9).
+fn draws(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 fn model_lines(model: &Map<String, Value>, line: &mut impl FnMut(String)) {
     line(format!("model       {}/{} {}", text(model, "group"), text(model, "name"), text(model, "version")));
     let digest = model.get("hashes").and_then(|h| h.pointer("/0/content")).and_then(Value::as_str);
@@ -79,9 +84,12 @@ fn model_lines(model: &Map<String, Value>, line: &mut impl FnMut(String)) {
         .flatten()
         .filter_map(Value::as_object)
     {
-        let name = format!("metric:{}", text(metric, "type"));
+        let slice =
+            metric.get("slice").and_then(Value::as_str).map_or_else(String::new, |s| format!(" on {s}"));
+        let label = format!("{}{slice}", text(metric, "type"));
+        let name = format!("metric:{label}");
         let origin = card.and_then(Value::as_object).and_then(|c| origin(c, &name)).unwrap_or("unknown");
-        line(format!("metric      {} = {} ({origin})", text(metric, "type"), text(metric, "value")));
+        line(format!("metric      {label} = {} ({origin})", text(metric, "value")));
     }
 }
 
@@ -134,10 +142,9 @@ fn run_lines(workflow: &Map<String, Value>, line: &mut impl FnMut(String)) {
             task.get("steps").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
         {
             let command = step.get("commands").and_then(|c| c.pointer("/0/executed")).and_then(Value::as_str);
-            line(format!("  {:<12}{}", text(step, "name"), command.unwrap_or(text(step, "description"))));
+            line(format!("  {:<14}{}", text(step, "name"), command.unwrap_or(text(step, "description"))));
         }
     }
-    line(format!("checkpoints {}", property(workflow, "commit-rule")));
     line(format!("repeatable  {}", property(workflow, "reproducible")));
 }
 

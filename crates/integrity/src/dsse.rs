@@ -214,4 +214,22 @@ mod tests {
         let der = other.sign_digest(&to_sign(IN_TOTO, b"{}")).unwrap();
         assert_eq!(Envelope::new(IN_TOTO, b"{}".to_vec(), der, &key.public_key()), Err(SignError::Signature));
     }
+
+    #[test]
+    fn a_statement_opens_with_its_key_and_with_no_other_bit() {
+        let key = PrivateKey::from_p256_scalar(&[7; 32]).unwrap();
+        let pem = key.public_key().to_pem().unwrap();
+        let good = Envelope::sign(IN_TOTO, br#"{"predicate":{}}"#.to_vec(), &key).unwrap();
+        assert_eq!(open_statement(&good.to_bytes(), pem.as_bytes()).unwrap(), json!({"predicate": {}}));
+        let other = PrivateKey::from_p256_scalar(&[8; 32]).unwrap().public_key().to_pem().unwrap();
+        assert_eq!(open_statement(&good.to_bytes(), other.as_bytes()), Err(VerifyError::Signature));
+        for bit in 0..good.payload.len() * 8 {
+            let mut bad = good.clone();
+            bad.payload[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(open_statement(&bad.to_bytes(), pem.as_bytes()), Err(VerifyError::Signature), "{bit}");
+        }
+        // Signed, and read two ways by two readers: refused.
+        let doubled = Envelope::sign(IN_TOTO, br#"{"a":1,"a":2}"#.to_vec(), &key).unwrap();
+        assert!(matches!(open_statement(&doubled.to_bytes(), pem.as_bytes()), Err(VerifyError::Json(_))));
+    }
 }

@@ -1,13 +1,15 @@
 //! The model, its files, its data, code, environment and machine.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::properties::Properties;
 use super::{each_object, hashes, member, property_values};
 use crate::fact::Fact;
 use crate::model::{
-    CheckpointState, Dataset, Environment, FileEntry, Hardware, Job, Model, ModelBom, Package, PackageSource,
-    Role,
+    CheckpointState, Dataset, Environment, FileEntry, Hardware, Job, Metric, Model, ModelBom, Package,
+    PackageSource, Role,
 };
 
 pub(super) const MODEL_REF: &str = "model";
@@ -16,8 +18,10 @@ pub(super) const IMAGE_REF: &str = "environment";
 pub(super) const OS_REF: &str = "operating-system";
 pub(super) const MACHINE_REF: &str = "machine";
 
-pub(super) fn dataset_ref(dataset: &Dataset) -> String {
-    format!("dataset:{}@{}:{}", dataset.name, dataset.version, role(dataset.role))
+/// The data by `bom-ref`; the same data in the same role is one component.
+pub(super) fn datasets(bom: &ModelBom) -> BTreeMap<String, &Dataset> {
+    let name = |d: &Dataset| format!("dataset:{}@{}:{}", d.name, d.version, role(d.role));
+    bom.datasets.iter().map(|dataset| (name(dataset), dataset)).collect()
 }
 
 pub(super) fn checkpoint_ref(version: u64) -> String {
@@ -27,7 +31,7 @@ pub(super) fn checkpoint_ref(version: u64) -> String {
 /// Every component, always in the same order.
 pub(super) fn components(bom: &ModelBom) -> Vec<Value> {
     let mut out = vec![model(bom)];
-    out.extend(bom.datasets.iter().map(dataset));
+    out.extend(datasets(bom).into_iter().map(|(reference, d)| dataset(reference, d)));
     let Some(job) = &bom.job else { return out };
     out.push(code(job));
     out.extend(environment(&job.environment));
@@ -39,7 +43,7 @@ pub(super) fn components(bom: &ModelBom) -> Vec<Value> {
 
 /// What depends on what. A component that is not named here depends on nothing that is recorded.
 pub(super) fn dependencies(bom: &ModelBom) -> Vec<Value> {
-    let mut model: Vec<String> = bom.datasets.iter().map(dataset_ref).collect();
+    let mut model: Vec<String> = datasets(bom).into_keys().collect();
     let mut out = vec![json!({"ref": "system", "dependsOn": [MODEL_REF]})];
     if let Some(job) = &bom.job {
         model.extend([CODE_REF.to_owned(), MACHINE_REF.to_owned()]);
@@ -54,8 +58,6 @@ pub(super) fn dependencies(bom: &ModelBom) -> Vec<Value> {
             .collect();
         out.push(json!({"ref": MACHINE_REF, "dependsOn": devices}));
     }
-    model.sort();
-    model.dedup();
     out.push(json!({"ref": MODEL_REF, "dependsOn": model}));
     out
 }
@@ -181,27 +183,27 @@ fn model_card(bom: &ModelBom) -> Value {
         parameters.insert("approach".to_owned(), json!({"type": approach}));
     }
     if !bom.datasets.is_empty() {
-        let refs: Vec<Value> = bom.datasets.iter().map(|d| json!({"ref": dataset_ref(d)})).collect();
+        let refs: Vec<Value> = datasets(bom).into_keys().map(|name| json!({"ref": name})).collect();
         parameters.insert("datasets".to_owned(), refs.into());
     }
     let mut considerations = Map::new();
     member(&mut considerations, "useCases", &model.purpose, |text| json!([text]));
     member(&mut considerations, "technicalLimitations", &model.limitations, |text| json!([text]));
-    let metrics: Vec<Value> = bom
-        .metrics
-        .iter()
-        .filter_map(|m| {
-            let mut metric = json!({"type": metric_name(m), "value": m.value.value()?});
-            if let Some(members) = metric.as_object_mut().filter(|_| !m.slice.is_empty()) {
-                members.insert("slice".to_owned(), m.slice.clone().into());
-            }
-            Some(metric)
-        })
-        .collect();
+    let figures = metrics(bom).into_values().filter_map(|m| {
+        let mut metric = Map::from_iter([
+            ("type".to_owned(), step_name(m).into()),
+            ("value".to_owned(), m.value.value()?.into()),
+        ]);
+        if !m.slice.is_empty() {
+            metric.insert("slice".to_owned(), m.slice.clone().into());
+        }
+        Some(Value::Object(metric))
+    });
+    let figures: Vec<Value> = figures.collect();
     json!({
         "bom-ref": "model-card",
         "modelParameters": parameters,
-        "quantitativeAnalysis": {"performanceMetrics": metrics},
+        "quantitativeAnalysis": {"performanceMetrics": figures},
         "considerations": considerations,
         "properties": card_properties(bom, model),
     })
@@ -219,8 +221,8 @@ fn card_properties(bom: &ModelBom, model: &Model) -> Value {
     properties.origin("task", &model.task);
     properties.origin("purpose", &model.purpose);
     properties.origin("limitations", &model.limitations);
-    for metric in &bom.metrics {
-        properties.origin(&format!("metric:{}", metric_name(metric)), &metric.value);
+    for (name, metric) in metrics(bom) {
+        properties.origin(&format!("metric:{name}"), &metric.value);
     }
     match &model.tensors {
         None => properties.put("unknown", "tensors"),
@@ -237,11 +239,19 @@ fn card_properties(bom: &ModelBom, model: &Model) -> Value {
     properties.into_value()
 }
 
-fn metric_name(metric: &crate::model::Metric) -> String {
+/// Figures by name, step and slice; of a figure that was reported twice, the last one.
+fn metrics(bom: &ModelBom) -> BTreeMap<String, &Metric> {
+    let name = |m: &Metric| {
+        if m.slice.is_empty() { step_name(m) } else { format!("{} on {}", step_name(m), m.slice) }
+    };
+    bom.metrics.iter().map(|metric| (name(metric), metric)).collect()
+}
+
+fn step_name(metric: &Metric) -> String {
     metric.step.map_or_else(|| metric.name.clone(), |step| format!("{} at step {step}", metric.name))
 }
 
-fn dataset(dataset: &Dataset) -> Value {
+fn dataset(reference: String, dataset: &Dataset) -> Value {
     let mut properties = Properties::default();
     properties.put("dataset:role", role(dataset.role));
     properties.put("dataset:bytes", dataset.size_bytes);
@@ -254,7 +264,7 @@ fn dataset(dataset: &Dataset) -> Value {
     }
     let mut out = Map::from_iter([
         ("type".to_owned(), json!("data")),
-        ("bom-ref".to_owned(), dataset_ref(dataset).into()),
+        ("bom-ref".to_owned(), reference.into()),
         ("name".to_owned(), dataset.name.clone().into()),
         ("version".to_owned(), dataset.version.clone().into()),
         ("hashes".to_owned(), hashes(&dataset.manifest_digest)),
@@ -411,7 +421,11 @@ fn checkpoints(job: &Job) -> impl Iterator<Item = Value> {
     job.checkpoints.iter().map(|checkpoint| {
         let mut properties = Properties::default();
         properties.put("checkpoint:version", checkpoint.version);
-        properties.put("checkpoint:step", checkpoint.step);
+        match checkpoint.step {
+            Some(step) => properties.put("checkpoint:step", step),
+            None => properties.put("unknown", "step"),
+        }
+        properties.put("checkpoint:commit-rule", &checkpoint.commit_rule);
         properties.put("checkpoint:segment", checkpoint.segment);
         properties.put("checkpoint:bytes", checkpoint.size_bytes);
         properties.put("checkpoint:sealed-at", checkpoint.sealed_at);

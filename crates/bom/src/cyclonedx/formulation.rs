@@ -6,7 +6,7 @@
 use base::Digest;
 use serde_json::{Map, Value, json};
 
-use super::components::{CODE_REF, IMAGE_REF, MACHINE_REF, checkpoint_ref, dataset_ref};
+use super::components::{CODE_REF, IMAGE_REF, MACHINE_REF, checkpoint_ref, datasets};
 use super::properties::Properties;
 use crate::fact::Fact;
 use crate::model::{Cause, CheckpointState, Decision, Job, ModelBom, Segment};
@@ -15,7 +15,6 @@ use crate::redact;
 pub(super) fn formulation(bom: &ModelBom, job: &Job) -> Value {
     let mut properties = Properties::default();
     properties.put("task", "train");
-    properties.put("commit-rule", &job.commit_rule);
     properties.put("submitted-by", &job.submitted_by);
     properties.put("origin", "run=observed");
     properties.fact("reproducible", &job.reproducible);
@@ -65,6 +64,9 @@ fn task(bom: &ModelBom, job: &Job, segment: &Segment) -> Value {
     if let Some(steps) = segment.lost_steps {
         properties.put("lost-steps", steps);
     }
+    if let Some(millis) = segment.lost_ms {
+        properties.put("lost-milliseconds", millis);
+    }
     properties.origin("seed", &job.seed);
     for (name, fact) in &job.hyperparameters {
         properties.origin(&format!("hyperparameter:{name}"), fact);
@@ -81,10 +83,7 @@ fn task(bom: &ModelBom, job: &Job, segment: &Segment) -> Value {
 
 fn inputs(bom: &ModelBom, job: &Job, segment: &Segment) -> Vec<Value> {
     let mut out = vec![json!({"resource": {"ref": CODE_REF}}), json!({"resource": {"ref": IMAGE_REF}})];
-    let mut datasets: Vec<String> = bom.datasets.iter().map(dataset_ref).collect();
-    datasets.sort();
-    datasets.dedup();
-    out.extend(datasets.into_iter().map(|name| json!({"resource": {"ref": name}})));
+    out.extend(datasets(bom).into_keys().map(|name| json!({"resource": {"ref": name}})));
     let resumed = segment.resumed_from.as_ref().and_then(|digest| checkpoint_of(job, digest, segment.number));
     out.extend(resumed.map(|version| json!({"resource": {"ref": checkpoint_ref(version)}})));
     let mut parameters: Vec<Value> =
@@ -134,12 +133,12 @@ fn steps(job: &Job, segment: &Segment) -> Vec<Value> {
     let executed = redact::command(&job.command).join(" ");
     out.push(json!({"name": "train", "description": "the submitted command", "commands": [{"executed": executed}]}));
     for checkpoint in job.checkpoints.iter().filter(|c| c.segment == segment.number) {
+        let step = checkpoint.step.map_or_else(String::new, |step| format!(" at step {step}"));
         let description = match checkpoint.state {
-            CheckpointState::Good => format!("checkpoint {} at step {}", checkpoint.version, checkpoint.step),
-            CheckpointState::Rejected | CheckpointState::Quarantined => format!(
-                "checkpoint {} at step {}, later rejected: {}",
-                checkpoint.version, checkpoint.step, checkpoint.reason
-            ),
+            CheckpointState::Good => format!("checkpoint {}{step}", checkpoint.version),
+            CheckpointState::Rejected | CheckpointState::Quarantined => {
+                format!("checkpoint {}{step}, later rejected: {}", checkpoint.version, checkpoint.reason)
+            }
         };
         let mut properties = Properties::default();
         properties.put("checkpoint:version", checkpoint.version);
@@ -178,6 +177,13 @@ fn resume(job: &Job, segment: &Segment, decision: &Decision) -> Value {
     }
     if let Some(steps) = segment.lost_steps {
         text.push_str(&format!("; {steps} steps done again"));
+    }
+    if let Some(millis) = segment.lost_ms {
+        text.push_str(&format!("; {}.{:03} seconds of work lost", millis / 1000, millis % 1000));
+    }
+    if !decision.continuation.is_empty() {
+        text.push_str(&format!("; continuation: {}", decision.continuation));
+        properties.put("continuation", &decision.continuation);
     }
     let mut out = Map::new();
     out.insert("name".to_owned(), json!("resume"));

@@ -86,7 +86,7 @@ fn every_observable_field_is_in_the_record_with_its_origin() {
         "pkg:deb/debian/libc6@2.36-9%2Bdeb12u10",
         "pkg:pypi/torch@1.13.1",
         "\"strongroom:cause\",\"value\":\"killed\"",
-        "resumed from checkpoint 1; checkpoint 2 rejected: tag does not verify; 40 steps done again",
+        "resumed from checkpoint 1; checkpoint 2 rejected: tag does not verify; 40 steps done again; 14.250 seconds of work lost",
         "\"name\":\"lr\",\"value\":\"0.1\"",
         "strongroom:image-pinned",
     ] {
@@ -100,7 +100,7 @@ fn every_observable_field_is_in_the_record_with_its_origin() {
 #[test]
 fn every_broken_reference_digest_time_and_order_is_found() {
     type Edit = fn(&mut Value);
-    let edits: [(&str, Edit); 33] = [
+    let edits: [(&str, Edit); 34] = [
         ("format", |v| v["specVersion"] = "1.5".into()),
         ("serial", |v| v["serialNumber"] = "urn:uuid:0".into()),
         ("version", |v| v["version"] = 0.into()),
@@ -159,6 +159,9 @@ fn every_broken_reference_digest_time_and_order_is_found() {
             v["components"][2]["hashes"] = train;
         }),
         ("resumed-from", |v| task(v, 0)["outputs"] = json!([])),
+        ("root-of-files", |v| {
+            model(v)["components"][0]["hashes"][0]["content"] = sha256(b"other").hex().into()
+        }),
     ];
     let bom = full();
     for (i, (rule, edit)) in edits.into_iter().enumerate() {
@@ -198,6 +201,39 @@ fn files_of_the_model_that_the_record_does_not_list_are_found() {
     files.insert("planted.bin".into(), sha256(b""));
     let found = check(&to_cyclonedx_1_6(&bom), &bom.model.root_digest, &files);
     assert!(matches!(found.as_slice(), [Problem { rule: "files", what }] if what.contains("planted.bin")));
+}
+
+#[test]
+fn the_list_of_files_is_bound_to_the_root_without_the_model_at_hand() {
+    let bom = full();
+    let mut value = to_cyclonedx_1_6(&bom);
+    assert_eq!(check_record(&value, &bom.model.root_digest), []);
+    model(&mut value)["components"].as_array_mut().unwrap().pop();
+    let found = check_record(&value, &bom.model.root_digest);
+    assert!(matches!(found.as_slice(), [Problem { rule: "root-of-files", .. }]), "{found:?}");
+}
+
+#[test]
+fn a_checkpoint_may_be_rejected_after_it_was_resumed_from() {
+    let mut bom = full();
+    let checkpoint = &mut bom.job.as_mut().unwrap().checkpoints[0];
+    (checkpoint.state, checkpoint.reason) = (CheckpointState::Rejected, "destroyed later".into());
+    assert_eq!(problems(&bom, &to_cyclonedx_1_6(&bom)), []);
+}
+
+#[test]
+fn what_is_reported_twice_is_one_entry() {
+    let mut bom = full();
+    let mut again = bom.metrics[0].clone();
+    again.value = Fact::declared("0.92", "the program");
+    bom.metrics.push(again);
+    bom.datasets.push(bom.datasets[0].clone());
+    let job = bom.job.as_mut().unwrap();
+    job.environment.packages.push(job.environment.packages[0].clone());
+    let value = to_cyclonedx_1_6(&bom);
+    assert_eq!(problems(&bom, &value), []);
+    validate(&value).unwrap();
+    assert!(value.to_string().contains("0.92") && !value.to_string().contains("0.91"));
 }
 
 #[test]
@@ -298,7 +334,7 @@ fn each_field_of_the_gate_closes_it_alone() {
         ("job.id", |b| job(b).submitted_by.clear()),
         ("job.command", |b| job(b).command.clear()),
         ("code.files", |b| job(b).code.files.clear()),
-        ("job.commit_rule", |b| job(b).commit_rule.clear()),
+        ("job.checkpoints", |b| job(b).checkpoints[0].commit_rule.clear()),
         ("environment.packages", |b| job(b).environment.packages.clear()),
         ("job.segments", |b| drop(job(b).segments.pop())),
         ("job.decisions", |b| job(b).decisions.clear()),
@@ -357,18 +393,65 @@ fn the_summary_tells_of_the_attack() {
         "model       acme/m 1",
         "interruption",
         "killed: signal 9",
-        "resumed from checkpoint 1; checkpoint 2 rejected: tag does not verify; 40 steps done again",
+        "resumed from checkpoint 1; checkpoint 2 rejected: tag does not verify; 40 steps done again; 14.250 seconds of work lost",
         "later rejected: tag does not verify",
         "unknown     git-commit of code",
-        "metric      accuracy = 0.91 (declared by the program)",
+        "metric      accuracy on test = 0.91 (declared by the program)",
         "train.py --epochs 2 --token [redacted]",
         "gate observed",
     ] {
         assert!(text.contains(wanted), "no `{wanted}` in\n{text}");
     }
     let mut hostile = full();
-    hostile.model.version = "1\u{1b}[2J".into();
-    assert!(!summary(&to_cyclonedx_1_6(&hostile)).contains('\u{1b}'));
+    hostile.model.version = "1\u{1b}[2J\u{202e}\n".into();
+    let drawn = summary(&to_cyclonedx_1_6(&hostile));
+    assert!(!drawn.contains(['\u{1b}', '\u{202e}']));
+    assert_eq!(drawn.lines().count(), text.lines().count());
     // A record that is none at all is still printed, not a crash.
     assert!(summary(&json!({"components": [{"type": "data"}, 1], "formulation": "x"})).contains("record"));
+}
+
+/// Every node of a record, by JSON pointer.
+fn pointers(value: &Value, at: &str, out: &mut Vec<String>) {
+    out.push(at.to_owned());
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                pointers(member, &format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")), out);
+            }
+        }
+        Value::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                pointers(item, &format!("{at}/{i}"), out);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn no_record_crashes_the_reader_whatever_stands_in_each_place() {
+    let bom = full();
+    let good = to_cyclonedx_1_6(&bom);
+    let mut all = Vec::new();
+    pointers(&good, "", &mut all);
+    let mut silent = Vec::new();
+    for pointer in &all {
+        for junk in
+            [json!(null), json!("\u{1b}"), json!([[{"ref": 1, "properties": 1}]]), json!({"hashes": [{}]})]
+        {
+            let mut bad = good.clone();
+            *bad.pointer_mut(pointer).unwrap() = junk;
+            assert!(!summary(&bad).contains('\u{1b}'));
+            if problems(&bom, &bad).is_empty() {
+                silent.push(pointer.as_str());
+            }
+        }
+    }
+    // Nothing that binds the record to its model and its time may be junk unnoticed.
+    let file_digest = |p: &str| p.starts_with("/components/0/components/") && p.ends_with("/content");
+    let binding = ["/serialNumber", "/metadata/timestamp", "/components/0/hashes/0/content"];
+    let bound = |p: &&str| binding.contains(p) || file_digest(p);
+    assert_eq!(all.iter().map(String::as_str).filter(bound).count(), 5);
+    assert_eq!(silent.iter().copied().filter(bound).count(), 0);
 }

@@ -17,6 +17,13 @@ fn file(path: &str, format: &str) -> FileEntry {
     FileEntry { path: path.into(), size_bytes, digest, format: format.into() }
 }
 
+/// As OMS computes it, over files in order of their names.
+fn root(files: &[FileEntry]) -> base::Digest {
+    let mut sorted: Vec<&FileEntry> = files.iter().collect();
+    sorted.sort_by_key(|f| &f.path);
+    sha256(&sorted.iter().flat_map(|f| *f.digest.as_bytes()).collect::<Vec<u8>>())
+}
+
 fn seen(value: impl ToString) -> Fact {
     Fact::observed(value, "warden")
 }
@@ -26,7 +33,8 @@ fn checkpoint(version: u64, segment: u32, state: CheckpointState) -> Checkpoint 
     Checkpoint {
         version,
         segment,
-        step: version * 100,
+        step: Some(version * 100),
+        commit_rule: "rename".into(),
         digest: digest(version),
         // The third one follows the first: the second was tampered with.
         previous: match version {
@@ -72,6 +80,7 @@ fn job() -> Job {
                 detail: "signal 9".into(),
                 resumed_from: None,
                 lost_steps: None,
+                lost_ms: None,
             },
             Segment {
                 number: 2,
@@ -81,6 +90,7 @@ fn job() -> Job {
                 detail: String::new(),
                 resumed_from: Some(sha256(b"checkpoint 1")),
                 lost_steps: Some(40),
+                lost_ms: Some(14_250),
             },
         ],
         checkpoints: vec![
@@ -92,9 +102,9 @@ fn job() -> Job {
             at: at(26),
             segment: 2,
             chosen: Some(sha256(b"checkpoint 1")),
+            continuation: "exact".into(),
             rejected: vec![Rejected { version: 2, reason: "tag does not verify".into() }],
         }],
-        commit_rule: "committed once sealed, read back, verified and logged".into(),
         resources: BTreeMap::from([("cpu-seconds".into(), seen("83.2"))]),
         reproducible: Fact::Unknown,
     }
@@ -162,7 +172,7 @@ pub(super) fn full() -> ModelBom {
         model: Model {
             name: "m".into(),
             version: "1".into(),
-            root_digest: sha256(b"root"),
+            root_digest: root(&files),
             tensors: Some(vec![Tensor {
                 name: "fc.weight".into(),
                 dtype: "f32".into(),
@@ -219,7 +229,7 @@ pub(super) fn minimal() -> ModelBom {
     let model = Model {
         name: "m".into(),
         version: "1".into(),
-        root_digest: sha256(b"root"),
+        root_digest: root(&[file("model.onnx", "onnx")]),
         files: vec![file("model.onnx", "onnx")],
         tensors: None,
         parameters: Fact::Unknown,

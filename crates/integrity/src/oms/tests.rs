@@ -494,3 +494,69 @@ fn an_envelope_is_no_bundle_and_a_bundle_no_envelope() {
     assert!(verify(&envelope, &public_pem(), &files()).is_err());
     assert!(Envelope::parse(&signed(&files(), &[])).is_err());
 }
+
+/// Every node of a value, by JSON pointer.
+fn pointers(value: &Value, at: &str, out: &mut Vec<String>) {
+    out.push(at.to_owned());
+    match value {
+        Value::Object(members) => {
+            members.iter().for_each(|(name, member)| pointers(member, &format!("{at}/{name}"), out));
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(i, item)| pointers(item, &format!("{at}/{i}"), out));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn another_type_in_any_place_is_refused() {
+    let junk = [json!(null), json!(7), json!([]), json!({}), json!([[]])];
+    let payload = statement("m", &listed(&files()), &["notes".into()]).unwrap();
+    let good: Value = serde_json::from_slice(&payload).unwrap();
+    let mut all = Vec::new();
+    pointers(&good, "", &mut all);
+    assert!(all.len() > 30);
+    for pointer in &all {
+        for junk in &junk {
+            // An empty list ignores nothing: the one such value that is also valid.
+            if *junk == json!([]) && pointer == "/predicate/serialization/ignore_paths" {
+                continue;
+            }
+            let mut bad = good.clone();
+            *bad.pointer_mut(pointer).unwrap() = junk.clone();
+            let refused = verify(&wrap(bad.to_string().as_bytes()), &public_pem(), &files());
+            assert!(refused.is_err(), "{pointer} = {junk}");
+        }
+    }
+    let good: Value = serde_json::from_slice(&wrap(&payload)).unwrap();
+    let mut all = Vec::new();
+    pointers(&good, "", &mut all);
+    for pointer in all.iter().filter(|p| !["/keyid", "/tlogEntries"].iter().any(|end| p.ends_with(end))) {
+        for junk in &junk {
+            // A key without a hint is the older form.
+            if *junk == json!({}) && pointer == "/verificationMaterial/publicKey" {
+                continue;
+            }
+            let mut bad = good.clone();
+            *bad.pointer_mut(pointer).unwrap() = junk.clone();
+            assert!(
+                verify(bad.to_string().as_bytes(), &public_pem(), &files()).is_err(),
+                "{pointer} = {junk}"
+            );
+        }
+    }
+}
+
+#[test]
+fn larger_than_the_limit_is_refused_before_it_is_read() {
+    let mut huge = signed(&files(), &[]);
+    huge.resize(crate::limits::BUNDLE_MAX + 1, b' ');
+    assert!(matches!(
+        verify(&huge, &public_pem(), &files()),
+        Err(VerifyError::Json(crate::JsonError::TooLong { .. }))
+    ));
+    // At the limit it is read, white space and all.
+    huge.truncate(crate::limits::BUNDLE_MAX);
+    assert!(verify(&huge, &public_pem(), &files()).is_ok());
+}

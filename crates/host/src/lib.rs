@@ -29,8 +29,10 @@ mod rootfs;
 pub mod sandbox;
 pub mod seccomp;
 pub mod service;
+mod single;
 mod sys;
 
 pub use error::HostError;
 pub use launch::{end, reap};
+pub use single::{die_with_parent, enter_user_namespace};
 pub use sys::{Lease, Process, lease, set_lease, set_lease_signal, signal_fd, take_inherited};

@@ -1,0 +1,13 @@
+//! The warden's clocks.
+
+/// Unix milliseconds, for events.
+pub(crate) fn wall_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1000).saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000)
+}
+
+/// Milliseconds that never go back, for deadlines.
+pub(crate) fn now_ms() -> u64 {
+    host::channel::now_ms()
+}

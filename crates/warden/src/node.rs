@@ -1,0 +1,348 @@
+//! A node from start to end: directories, programs, processes, then one loop over everything that can happen.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use base::config::{Config, Mode};
+use host::cgroup::Layout;
+use host::program::Program;
+use link::Listener;
+use ops::event::{Event, EventKind, Outcome, Phase, Severity};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::clock::{now_ms, wall_ms};
+use crate::error::WardenError;
+use crate::keeper::KeeperLine;
+use crate::limits::{KEEPER_START_MS, LEAVE_MS, TICK_MS};
+use crate::receipts::Receipts;
+use crate::runs::{Event as RunEvent, Runs, Settings, Token};
+use crate::server::{Server, Speaker};
+use crate::services::{After, Service, open_log};
+use crate::{layout, say};
+
+/// SIGINT and SIGTERM (signal(7)).
+const ENDING: [i32; 2] = [2, 15];
+/// Index of each process in [`Node::services`].
+const KEEPER: usize = 0;
+const CONTROL: usize = 1;
+
+/// Everything of a node.
+struct Node {
+    /// Keeper, control, gateway.
+    services: [Service; 3],
+    programs: [Program; 2],
+    keeper: KeeperLine,
+    receipts: Receipts,
+    runs: Runs,
+    server: Server,
+    signals: OwnedFd,
+    /// When the line to the keeper is tried again.
+    line_due_ms: u64,
+}
+
+/// What a descriptor in the loop is.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Signal,
+    Listener,
+    Keeper,
+    Connection(u64),
+    Service(usize),
+    Run(Token),
+}
+
+/// Runs a node until it is told to end.
+///
+/// # Errors
+/// It cannot start, or the keeper does not stay up.
+pub(crate) fn run(config_path: &Path, config: &Config) -> Result<(), WardenError> {
+    let signals = host::signal_fd(&ENDING)?;
+    let root = rustix::process::geteuid().is_root();
+    layout::make(config, root)?;
+    let single = if root {
+        None
+    } else {
+        say("not root: one user for everything, limits only where delegated; separation is not enforced");
+        Some(host::enter_user_namespace()?)
+    };
+    let mut node = start(config_path, config, single, signals)?;
+    node.bring_up()?;
+    let result = node.serve();
+    node.end();
+    result
+}
+
+fn start(
+    config_path: &Path,
+    config: &Config,
+    single: Option<(u32, u32)>,
+    signals: OwnedFd,
+) -> Result<Node, WardenError> {
+    let open = |name: &str| Program::open(&config.programs.join(name));
+    let programs = [open("strongroom-keeper")?, open("strongroom")?];
+    let (porter, runtime) = (open("strongroom-porter")?, open("strongroom-runtime")?);
+    for program in programs.iter().chain([&porter, &runtime]) {
+        say(&format!("program {} sha256:{}", program.name(), program.digest()));
+    }
+    let subtree = format!("strongroom-{}", base::sha256(config.state.as_os_str().as_encoded_bytes()).short());
+    let porter_log = match config.mode {
+        Mode::Dev => Some(open_log(&config.state.join("logs").join("porter.log"))?),
+        Mode::Production => None,
+    };
+    let settings = Settings {
+        single,
+        first_slot: Settings::first_slot(&config.state),
+        endpoints: config.endpoints_dir(),
+        gateway: config.users.gateway,
+        allow_host_image: config.mode == Mode::Dev || config.jobs.allow_host_image,
+        porter_log,
+        porter,
+        runtime,
+        layout: Layout::detect(&subtree)?,
+    };
+    let listener = listen(config, single.is_none())?;
+    let file = config_path
+        .canonicalize()
+        .ok()
+        .and_then(|p| p.to_str().map(str::to_owned))
+        .ok_or_else(|| WardenError::Config("the path of the configuration is not UTF-8".to_owned()))?;
+    let (users, separated) = (&config.users, single.is_none());
+    let service = |name, words: &[&str], user| Service::new(name, words, user, separated, config);
+    Ok(Node {
+        services: [
+            service("keeper", &["strongroom-keeper", "--config", &file], users.keeper)?,
+            service("control", &["strongroom", "serve", "--config", &file], users.control)?,
+            service("gateway", &["strongroom", "gateway", "--config", &file], users.gateway)?,
+        ],
+        programs,
+        keeper: KeeperLine::new(config.keeper_socket()),
+        receipts: Receipts::default(),
+        runs: Runs::new(settings),
+        server: Server::new(listener),
+        signals,
+        line_due_ms: 0,
+    })
+}
+
+/// The warden's socket: control's own, so that nobody else can even connect.
+fn listen(config: &Config, separated: bool) -> Result<Listener, WardenError> {
+    let path = config.warden_socket();
+    let listener = Listener::bind(&path, 0o600)?;
+    if separated {
+        let (uid, gid) = (
+            rustix::fs::Uid::from_raw(config.users.control),
+            rustix::fs::Gid::from_raw(config.users.control),
+        );
+        rustix::fs::chown(&path, Some(uid), Some(gid))
+            .map_err(host::HostError::at("give the warden's socket to control"))?;
+    }
+    Ok(listener)
+}
+
+impl Node {
+    /// Keeper first, since nothing is done without it; then control and gateway.
+    fn bring_up(&mut self) -> Result<(), WardenError> {
+        let [keeper, ..] = &self.programs;
+        let pid = self.services[KEEPER].start(keeper)?;
+        say(&format!("keeper started as process {pid}"));
+        let deadline = now_ms().saturating_add(KEEPER_START_MS);
+        loop {
+            match self.meet_keeper() {
+                Ok(()) => break,
+                Err(error) if now_ms() > deadline => return Err(error),
+                Err(_) => {}
+            }
+            if let Some(fd) = self.services[KEEPER].fd()
+                && host::channel::wait_readable(fd, 20)?
+            {
+                return Err(WardenError::Service("the keeper"));
+            }
+        }
+        for index in CONTROL..self.services.len() {
+            self.start_service(index);
+        }
+        Ok(())
+    }
+
+    /// Connects to the keeper and learns its receipt key.
+    fn meet_keeper(&mut self) -> Result<(), WardenError> {
+        let service = &self.services[KEEPER];
+        let Some(pid) = service.pid() else { return Err(WardenError::Service("the keeper")) };
+        let identity = self.keeper.connect(pid, service.user())?;
+        self.receipts.keeper(identity);
+        Ok(())
+    }
+
+    fn start_service(&mut self, index: usize) {
+        let [keeper, strongroom] = &self.programs;
+        let program = if index == KEEPER { keeper } else { strongroom };
+        let Some(service) = self.services.get_mut(index) else { return };
+        let name = service.name;
+        match service.start(program) {
+            Ok(pid) => {
+                say(&format!("{name} started as process {pid}"));
+                let event = component(EventKind::ComponentStart, name, Outcome::Success)
+                    .detail("program_sha256", &program.digest().hex());
+                self.keeper.tell(event);
+            }
+            Err(error) => {
+                say(&format!("{name} cannot be started: {}", base::error::chain(&error)));
+                let _later = service.back_off();
+            }
+        }
+    }
+
+    /// The loop.
+    fn serve(&mut self) -> Result<(), WardenError> {
+        loop {
+            self.runs.tick();
+            self.tend_services();
+            self.tend_line();
+            for source in self.wait()? {
+                match source {
+                    Source::Signal => {
+                        say("told to end");
+                        return Ok(());
+                    }
+                    Source::Listener => self.accept(),
+                    Source::Keeper => self.keeper.readable(),
+                    Source::Connection(id) => self.order(id),
+                    Source::Service(index) => self.service_ended(index)?,
+                    Source::Run(token) => self.run_event(token),
+                }
+            }
+        }
+    }
+
+    /// Waits for the next things to happen.
+    fn wait(&self) -> Result<Vec<Source>, WardenError> {
+        let mut all: Vec<(BorrowedFd<'_>, Source)> =
+            vec![(self.signals.as_fd(), Source::Signal), (self.server.listener(), Source::Listener)];
+        all.extend(self.keeper.fd().map(|fd| (fd, Source::Keeper)));
+        all.extend(self.server.waits().into_iter().map(|(fd, id)| (fd, Source::Connection(id))));
+        for (index, service) in self.services.iter().enumerate() {
+            all.extend(service.fd().map(|fd| (fd, Source::Service(index))));
+        }
+        all.extend(self.runs.waits().into_iter().map(|(fd, token)| (fd, Source::Run(token))));
+        let now = now_ms();
+        let due = self.services.iter().filter_map(Service::due_ms).chain(self.runs.deadline_ms()).min();
+        let sleep = due.map_or(TICK_MS, |at| at.saturating_sub(now).min(TICK_MS));
+        let timeout = Timespec {
+            tv_sec: i64::try_from(sleep / 1000).unwrap_or(1),
+            tv_nsec: i64::try_from(sleep % 1000).unwrap_or(0).saturating_mul(1_000_000),
+        };
+        let mut set: Vec<PollFd<'_>> =
+            all.iter().map(|(fd, _)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        match poll(&mut set, Some(&timeout)) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
+            Err(error) => return Err(host::HostError::at("wait")(error).into()),
+        }
+        let ready = set.iter().zip(&all).filter(|(fd, _)| !fd.revents().is_empty());
+        Ok(ready.map(|(_, (_, source))| *source).collect())
+    }
+
+    fn accept(&mut self) {
+        let control = &self.services[CONTROL];
+        let speaker = Speaker { uid: control.user(), pid: control.pid() };
+        if let Err(why) = self.server.accept(speaker) {
+            say(&why);
+            let event = Event::new(EventKind::AccessRefuse, Phase::Observed, Outcome::Refused, wall_ms(), 0)
+                .asset("node", "warden", None)
+                .severity(Severity::High)
+                .because(&why);
+            self.keeper.tell(event);
+        }
+    }
+
+    fn order(&mut self, id: u64) {
+        if let Some(line) = self.server.readable(id, &mut self.receipts, &mut self.runs, &mut self.keeper) {
+            say(&line);
+        }
+    }
+
+    fn run_event(&mut self, token: Token) {
+        match self.runs.event(token) {
+            None => {}
+            Some(RunEvent::Answer(asked, name, run, result)) => {
+                if let Some(line) = self.server.answer(asked, name, run, result, &mut self.keeper) {
+                    say(&line);
+                }
+            }
+            Some(RunEvent::Ended(run, tenant, cause, code)) => {
+                let id = base::id::RunId::from_bits(run).to_string();
+                say(&format!("{id} of {tenant} ended: {cause} {code}"));
+                let event =
+                    Event::new(EventKind::SandboxEnd, Phase::Observed, Outcome::Success, wall_ms(), run)
+                        .tenant(&tenant)
+                        .asset("run", &id, None)
+                        .detail("cause", cause.name())
+                        .detail("code", &code.to_string());
+                self.keeper.tell(event);
+            }
+            Some(RunEvent::PorterEnded(run, tenant, code)) => {
+                let id = base::id::RunId::from_bits(run).to_string();
+                say(&format!("porter of {id} of {tenant} ended with {code:?}"));
+            }
+        }
+    }
+
+    fn service_ended(&mut self, index: usize) -> Result<(), WardenError> {
+        let Some(service) = self.services.get_mut(index) else { return Ok(()) };
+        let name = service.name;
+        let (code, after) = service.ended();
+        say(&format!("{name} ended with {code:?}: {after:?}"));
+        if index == KEEPER {
+            self.keeper.drop_line();
+        }
+        let event = component(EventKind::ComponentStop, name, Outcome::Failure)
+            .severity(Severity::High)
+            .detail("exit_code", &code.map_or_else(|| "signal".to_owned(), |c| c.to_string()));
+        self.keeper.tell(event);
+        if index == KEEPER && after == After::GivenUp {
+            return Err(WardenError::Service("the keeper"));
+        }
+        Ok(())
+    }
+
+    /// Starts again what is due.
+    fn tend_services(&mut self) {
+        let now = now_ms();
+        for index in 0..self.services.len() {
+            if self.services.get(index).and_then(Service::due_ms).is_some_and(|at| now >= at) {
+                self.start_service(index);
+            }
+        }
+    }
+
+    /// Keeps the line to the keeper up and moving.
+    fn tend_line(&mut self) {
+        if !self.keeper.is_up() && now_ms() >= self.line_due_ms {
+            self.line_due_ms = now_ms().saturating_add(TICK_MS);
+            if self.meet_keeper().is_ok() {
+                say("the keeper is up");
+            }
+        }
+        self.keeper.flush();
+    }
+
+    /// Tenants first, then gateway and control, the keeper last so that all is logged.
+    fn end(&mut self) {
+        self.runs.end();
+        for index in (0..self.services.len()).rev() {
+            if index == KEEPER {
+                self.keeper.drain();
+            }
+            let Some(service) = self.services.get_mut(index) else { continue };
+            service.leave(false);
+            if !service.wait(LEAVE_MS) {
+                service.leave(true);
+                service.wait(LEAVE_MS);
+            }
+        }
+    }
+}
+
+fn component(kind: EventKind, name: &str, outcome: Outcome) -> Event {
+    Event::new(kind, Phase::Observed, outcome, wall_ms(), 0).asset("node", name, None)
+}

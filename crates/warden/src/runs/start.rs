@@ -1,0 +1,173 @@
+//! `Start`: the workload of a run whose inputs are all frozen.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use base::id::EndpointId;
+use host::report::Expected;
+use host::sandbox::{Command, Spec};
+use host::seccomp::{self, Filter};
+use ops::warden::{EnvVar, Operation, Profile, Program};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::{
+    HostError, InputState, Reply, Response, Run, RunKind, Runs, Settings, WardenError, Work, now_ms, place,
+    remove_socket, state, text,
+};
+use crate::limits::{ENDPOINT_BACKLOG, WALL_TIME_MAX_S};
+
+const NAME: &str = "start";
+
+impl Runs {
+    pub(super) fn start(&mut self, operation: &Operation) -> Result<Reply, WardenError> {
+        let Operation::Start { run: id, image: _, program, env, cwd, profile, wall_time_s } = operation
+        else {
+            return Err(state(NAME, "the order is another"));
+        };
+        let settings = &self.settings;
+        let run = self.runs.get_mut(id).ok_or_else(|| state(NAME, "there is no such run"))?;
+        if run.started {
+            return Err(state(NAME, "the run was started before"));
+        }
+        if run.inputs.iter().any(|input| input.state != InputState::Frozen) {
+            return Err(state(NAME, "not every input is frozen"));
+        }
+        if *wall_time_s == 0 || *wall_time_s > WALL_TIME_MAX_S {
+            return Err(WardenError::Invalid("the wall time is not between 1 s and 30 days".to_owned()));
+        }
+        let env = environment(env)?;
+        let profile = match profile {
+            Profile::Training => seccomp::Profile::Training,
+            Profile::Inference => seccomp::Profile::Inference,
+        };
+        let (work, exit) = match program {
+            Program::Command { argv } => {
+                if !settings.allow_host_image {
+                    return Err(WardenError::Invalid(
+                        "the host's programs are not allowed as an image on this node".to_owned(),
+                    ));
+                }
+                let argv: Vec<CString> = argv.iter().map(|a| text(a)).collect::<Result<_, _>>()?;
+                if argv.is_empty() {
+                    return Err(WardenError::Invalid("there is no command".to_owned()));
+                }
+                run.launch(Command::Inside(argv), None, env, text(cwd)?, profile)?
+            }
+            Program::Runtime { endpoint, name } => {
+                if run.kind != RunKind::Serving {
+                    return Err(state(NAME, "only a serving run has the runtime"));
+                }
+                let (path, listener) = listen(settings, *endpoint)?;
+                let arguments = vec![
+                    text("serve")?,
+                    text("--model")?,
+                    text("/opt/ml/model")?,
+                    text("--name")?,
+                    text(name)?,
+                ];
+                let command = Command::Platform(&settings.runtime, arguments);
+                match run.launch(command, Some(&listener), env, text(cwd)?, profile) {
+                    Ok(made) => {
+                        run.socket = Some(path);
+                        made
+                    }
+                    Err(error) => {
+                        remove_socket(&path)?;
+                        return Err(error);
+                    }
+                }
+            }
+        };
+        let deadline_ms = now_ms().saturating_add(u64::from(*wall_time_s).saturating_mul(1000));
+        run.work = Some(Work { deadline_ms, ..work });
+        run.started = true;
+        // The writing end now belongs to the workload alone, so the porter sees its end.
+        run.output = None;
+        Ok(Reply::Now(Response::Done {}, vec![exit]))
+    }
+}
+
+impl Run {
+    /// Starts the sandbox; the second value is the pipe on which its end will be told.
+    fn launch(
+        &self,
+        command: Command<'_>,
+        listener: Option<&OwnedFd>,
+        env: Vec<CString>,
+        cwd: CString,
+        profile: seccomp::Profile,
+    ) -> Result<(Work, OwnedFd), WardenError> {
+        let Some(output) = &self.output else { return Err(state(NAME, "the run was started before")) };
+        let mut inputs = Vec::new();
+        for input in &self.inputs {
+            inputs.push((&input.root, place(&input.order.kind, self.kind)?));
+        }
+        let spec = Spec {
+            ids: self.ids,
+            scratch: self.scratch.as_ref(),
+            inputs,
+            command,
+            env,
+            cwd,
+            output: output.as_fd(),
+            fds: listener.iter().map(|fd| fd.as_fd()).collect(),
+            profile,
+            cpu_milli: self.limits.cpu_milli,
+            memory_bytes: self.limits.memory_bytes,
+            scratch_bytes: self.limits.scratch_bytes,
+        };
+        let (reader, exit) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(HostError::at("make a pipe"))?;
+        let filter = Filter::new(profile);
+        let expected = Expected { ids: self.ids, calls: filter.allowed(), filter: filter.digest() };
+        let sandbox = host::sandbox::start(&spec, &self.groups.work)?;
+        Ok((Work { sandbox, expected, exit, deadline_ms: 0, out_of_time: false, frozen: false }, reader))
+    }
+}
+
+/// `NAME=value` for each variable.
+fn environment(env: &[EnvVar]) -> Result<Vec<CString>, WardenError> {
+    env.iter()
+        .map(|variable| {
+            if variable.name.is_empty() || variable.name.contains('=') {
+                return Err(WardenError::Invalid(format!("`{}` is not a variable's name", variable.name)));
+            }
+            text(&format!("{}={}", variable.name, variable.value))
+        })
+        .collect()
+}
+
+/// Binds an endpoint's socket where only the gateway can come, and only it can connect.
+fn listen(settings: &Settings, endpoint: u128) -> Result<(PathBuf, OwnedFd), WardenError> {
+    let name = format!("{}.sock", EndpointId::from_bits(endpoint));
+    let path = settings.endpoints.join(&name);
+    remove_socket(&path)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(HostError::at("make an endpoint's socket"))?;
+    // By way of the directory's descriptor: a socket's name may have 107 bytes, a path more.
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    let directory = rustix::fs::open(&settings.endpoints, flags, rustix::fs::Mode::empty())
+        .map_err(HostError::at("open the directory of endpoints"))?;
+    let short = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
+    let address = SocketAddrUnix::new(short.as_str()).map_err(HostError::at("name an endpoint's socket"))?;
+    rustix::net::bind(&socket, &address).map_err(HostError::at("bind an endpoint's socket"))?;
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::chmodat(&directory, name.as_str(), mode, rustix::fs::AtFlags::empty())
+        .map_err(HostError::at("protect an endpoint's socket"))?;
+    if settings.single.is_none() {
+        let (uid, gid) =
+            (rustix::fs::Uid::from_raw(settings.gateway), rustix::fs::Gid::from_raw(settings.gateway));
+        rustix::fs::chownat(
+            &directory,
+            name.as_str(),
+            Some(uid),
+            Some(gid),
+            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .map_err(HostError::at("give an endpoint's socket to the gateway"))?;
+    }
+    rustix::net::listen(&socket, ENDPOINT_BACKLOG).map_err(HostError::at("listen for an endpoint"))?;
+    Ok((path, socket))
+}

@@ -160,7 +160,7 @@ fn every_broken_reference_digest_time_and_order_is_found() {
         }),
         ("resumed-from", |v| task(v, 0)["outputs"] = json!([])),
         ("root-of-files", |v| {
-            model(v)["components"][0]["hashes"][0]["content"] = sha256(b"other").hex().into()
+            model(v)["components"][0]["hashes"][0]["content"] = sha256(b"other").hex().into();
         }),
     ];
     let bom = full();

@@ -140,8 +140,7 @@ impl List {
         self.need(!job.id.is_empty() && !job.submitted_by.is_empty(), "job.id", "must be named");
         self.need(!job.command.is_empty(), "job.command", "must be recorded");
         self.need(!job.code.files.is_empty(), "code.files", "every file of the code must be listed");
-        let recognised = job.checkpoints.iter().all(|c| !c.commit_rule.is_empty());
-        self.need(recognised, "job.checkpoints", "each must say how its commit was recognised");
+        self.need(!job.commit_rule.is_empty(), "job.commit_rule", "must be stated");
         self.need(!job.environment.packages.is_empty(), "environment.packages", "must be listed");
         let last = job.segments.last().map(|s| s.cause);
         self.need(last == Some(Cause::Completed), "job.segments", "the last segment must have completed");

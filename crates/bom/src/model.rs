@@ -151,6 +151,8 @@ pub struct Job {
     pub checkpoints: Vec<Checkpoint>,
     /// What was decided when the run resumed.
     pub decisions: Vec<Decision>,
+    /// When a checkpoint counts as committed, in one sentence.
+    pub commit_rule: String,
     /// Resources used, such as `cpu-seconds`.
     pub resources: BTreeMap<String, Fact>,
     /// Whether the same inputs give the same model: `yes`, `no`, or unknown.
@@ -296,8 +298,6 @@ pub struct Segment {
     pub resumed_from: Option<Digest>,
     /// Steps of the segment before that were done again.
     pub lost_steps: Option<u64>,
-    /// Time from that checkpoint to the interruption, in milliseconds: work that was done again.
-    pub lost_ms: Option<u64>,
 }
 
 /// Whether a checkpoint may be resumed from.
@@ -326,8 +326,6 @@ pub struct Checkpoint {
     pub previous: Option<Digest>,
     /// Bytes.
     pub size_bytes: u64,
-    /// How its commit was recognised: `rename`, `marker`, `lease` or `ended`.
-    pub commit_rule: String,
     /// When it was sealed.
     pub sealed_at: Timestamp,
     /// Its state when this record was written.
@@ -354,7 +352,7 @@ pub struct Decision {
     pub segment: u32,
     /// Digest of the checkpoint; `None`: from the beginning.
     pub chosen: Option<Digest>,
-    /// What the continuation is worth, such as `exact`; empty if nothing is known.
+    /// What the continuation is worth, such as `bit-exact`; empty if nothing is known.
     pub continuation: String,
     /// Those passed over.
     pub rejected: Vec<Rejected>,

@@ -145,6 +145,7 @@ fn run_lines(workflow: &Map<String, Value>, line: &mut impl FnMut(String)) {
             line(format!("  {:<14}{}", text(step, "name"), command.unwrap_or(text(step, "description"))));
         }
     }
+    line(format!("checkpoints {}", property(workflow, "commit-rule")));
     line(format!("repeatable  {}", property(workflow, "reproducible")));
 }
 

@@ -425,7 +425,6 @@ fn checkpoints(job: &Job) -> impl Iterator<Item = Value> {
             Some(step) => properties.put("checkpoint:step", step),
             None => properties.put("unknown", "step"),
         }
-        properties.put("checkpoint:commit-rule", &checkpoint.commit_rule);
         properties.put("checkpoint:segment", checkpoint.segment);
         properties.put("checkpoint:bytes", checkpoint.size_bytes);
         properties.put("checkpoint:sealed-at", checkpoint.sealed_at);

@@ -15,6 +15,7 @@ use crate::redact;
 pub(super) fn formulation(bom: &ModelBom, job: &Job) -> Value {
     let mut properties = Properties::default();
     properties.put("task", "train");
+    properties.put("commit-rule", &job.commit_rule);
     properties.put("submitted-by", &job.submitted_by);
     properties.put("origin", "run=observed");
     properties.fact("reproducible", &job.reproducible);
@@ -63,9 +64,6 @@ fn task(bom: &ModelBom, job: &Job, segment: &Segment) -> Value {
     }
     if let Some(steps) = segment.lost_steps {
         properties.put("lost-steps", steps);
-    }
-    if let Some(millis) = segment.lost_ms {
-        properties.put("lost-milliseconds", millis);
     }
     properties.origin("seed", &job.seed);
     for (name, fact) in &job.hyperparameters {
@@ -177,9 +175,6 @@ fn resume(job: &Job, segment: &Segment, decision: &Decision) -> Value {
     }
     if let Some(steps) = segment.lost_steps {
         text.push_str(&format!("; {steps} steps done again"));
-    }
-    if let Some(millis) = segment.lost_ms {
-        text.push_str(&format!("; {}.{:03} seconds of work lost", millis / 1000, millis % 1000));
     }
     if !decision.continuation.is_empty() {
         text.push_str(&format!("; continuation: {}", decision.continuation));

@@ -34,7 +34,6 @@ fn checkpoint(version: u64, segment: u32, state: CheckpointState) -> Checkpoint 
         version,
         segment,
         step: Some(version * 100),
-        commit_rule: "rename".into(),
         digest: digest(version),
         // The third one follows the first: the second was tampered with.
         previous: match version {
@@ -80,7 +79,6 @@ fn job() -> Job {
                 detail: "signal 9".into(),
                 resumed_from: None,
                 lost_steps: None,
-                lost_ms: None,
             },
             Segment {
                 number: 2,
@@ -90,7 +88,6 @@ fn job() -> Job {
                 detail: String::new(),
                 resumed_from: Some(sha256(b"checkpoint 1")),
                 lost_steps: Some(40),
-                lost_ms: Some(14_250),
             },
         ],
         checkpoints: vec![
@@ -102,9 +99,10 @@ fn job() -> Job {
             at: at(26),
             segment: 2,
             chosen: Some(sha256(b"checkpoint 1")),
-            continuation: "exact".into(),
+            continuation: "bit-exact".into(),
             rejected: vec![Rejected { version: 2, reason: "tag does not verify".into() }],
         }],
+        commit_rule: "committed once sealed, read back, verified and logged".into(),
         resources: BTreeMap::from([("cpu-seconds".into(), seen("83.2"))]),
         reproducible: Fact::Unknown,
     }

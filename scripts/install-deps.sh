@@ -1,0 +1,79 @@
+#!/bin/sh
+# Installs what building and testing need on Debian 12, and nothing that is already there.
+# As root, or as a user who may use sudo. `--bench` adds the peers that the benchmarks measure against.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf '%s\n' "install-deps: $*"; }
+fail() {
+    printf '%s\n' "install-deps: $*" >&2
+    exit 1
+}
+
+packages="gcc g++ make pkg-config libssl-dev perl openssl ca-certificates
+    python3 python3-venv python3-numpy python3-torch python3-cryptography libopenblas0-pthread
+    dataset-fashion-mnist"
+[ "${1:-}" = "--bench" ] && packages="$packages bubblewrap crun nginx-light"
+
+command -v cargo >/dev/null 2>&1 || fail "cargo is missing; install a Rust toolchain (1.95 or later) first"
+
+# ---- Debian packages ----
+
+installed() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
+
+missing=""
+if command -v dpkg-query >/dev/null 2>&1; then
+    for package in $packages; do
+        installed "$package" || missing="$missing $package"
+    done
+else
+    fail "this is not Debian: install by hand:" $packages
+fi
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null 2>&1; then
+        sudo -- "$@"
+    else
+        fail "not root and no sudo; as root run: apt-get install --yes$missing"
+    fi
+}
+
+apt() {
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 --yes --no-install-recommends "$@"
+}
+
+retry() {
+    for pause in 2 5 15 0; do
+        "$@" && return 0
+        [ "$pause" = 0 ] || { say "trying again in $pause s"; sleep "$pause"; }
+    done
+    return 1
+}
+
+if [ -n "$missing" ]; then
+    say "installing$missing"
+    retry apt update || fail "apt-get update failed; check the network and the package sources"
+    # shellcheck disable=SC2086
+    retry apt install $missing || fail "apt-get install failed for:$missing"
+fi
+
+# ---- Python reference tools, in a virtual environment of their own ----
+
+# model-signing 1.1.1 imports OpenSSL without naming it, hence pyopenssl.
+pinned="model-signing==1.1.1 pyopenssl cyclonedx-python-lib[validation]"
+stamp=".venv/strongroom-tools"
+if [ "$(cat "$stamp" 2>/dev/null || true)" != "$pinned" ]; then
+    say "making .venv with the reference signer and the CycloneDX validator"
+    # By its full path: another python3 may come first on the PATH.
+    /usr/bin/python3 -m venv .venv || fail "python3 -m venv failed; is python3-venv whole?"
+    # shellcheck disable=SC2086
+    retry .venv/bin/pip install --quiet --disable-pip-version-check $pinned ||
+        fail "pip could not install: $pinned"
+    .venv/bin/python -c 'import model_signing, OpenSSL, cyclonedx' ||
+        fail "the reference tools in .venv do not import"
+    printf '%s\n' "$pinned" >"$stamp"
+fi
+say "everything is there"

@@ -83,7 +83,7 @@ records! {
         /// Digest over its files.
         manifest_digest: Digest,
         /// Files, sorted by path.
-        files: Vec<FileEntry>,
+        files: Vec<File>,
         /// Bytes in all.
         bytes: u64,
         /// When it was imported, Unix milliseconds.
@@ -155,7 +155,7 @@ records! {
         /// Why, if not.
         reason: Option<String>,
         /// Its files; their objects are in the job's key scope.
-        files: Vec<FileEntry>,
+        files: Vec<File>,
         /// Bytes in all.
         bytes: u64,
         /// How the commit was recognised.
@@ -179,7 +179,7 @@ records! {
         /// OMS root digest.
         root_digest: Digest,
         /// Files, sorted by path.
-        files: Vec<FileEntry>,
+        files: Vec<File>,
         /// Signature bundle, JSON as it is exported.
         bundle: String,
         /// Who signed.
@@ -266,7 +266,7 @@ impl GloballyKeyed for Receipt {}
 /// One file of a data set, checkpoint or model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FileEntry {
+pub struct File {
     /// Relative path.
     pub path: String,
     /// Bytes.
@@ -288,7 +288,7 @@ pub struct Input {
     /// Digest over its files.
     pub manifest_digest: Digest,
     /// Files, sorted by path.
-    pub files: Vec<FileEntry>,
+    pub files: Vec<File>,
 }
 
 /// One uninterrupted run of a job.

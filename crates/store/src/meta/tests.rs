@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use vault::{KeyScope, ObjectName, WrappedKey};
 
 use super::*;
+use crate::records::File;
 use crate::records::*;
 
 fn name(text: &str) -> Name {
@@ -20,7 +21,7 @@ fn dataset(tenant: &str, called: &str, version: u64) -> Dataset {
         name: name(called),
         version,
         manifest_digest: sha256(b"m"),
-        files: vec![FileEntry {
+        files: vec![File {
             path: "a/b.bin".to_owned(),
             size: 3,
             digest: sha256(b"abc"),

@@ -1,0 +1,215 @@
+//! The command line: text to plain structures. Parsing has no side effect; commands do the rest.
+
+mod nouns;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use nouns::*;
+
+use crate::output::Format;
+use crate::progress::Mode;
+
+/// Secure AI computing platform: sealed data, sandboxed training, signed models, provable history.
+#[derive(Debug, Parser)]
+#[command(
+    name = "strongroom",
+    version,
+    disable_help_subcommand = true,
+    before_long_help = "Examples:
+  strongroom dev
+  strongroom tenant create acme
+  strongroom dataset import fashion-mnist /usr/share/datasets/fashion-mnist --tenant acme
+  strongroom job run examples/fashion-mnist/job.toml --watch
+  strongroom model verify fashion-mnist@1 --tenant acme
+  strongroom explain SR-CLI-0002
+  strongroom help exit-codes"
+)]
+pub(crate) struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Form of the result on standard output
+    #[arg(short, long, global = true, value_enum, default_value = "text", value_name = "FORM")]
+    pub(crate) output: Format,
+    /// Members of the result to show, in this order
+    #[arg(long, global = true, value_delimiter = ',', value_name = "A,B")]
+    pub(crate) fields: Vec<String>,
+    /// Show times as they are, not relative to now
+    #[arg(long, global = true)]
+    pub(crate) utc: bool,
+    /// Colour: on a terminal, always or never (NO_COLOR and CLICOLOR_FORCE are honoured)
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub(crate) color: When,
+    /// Progress on standard error
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "HOW")]
+    pub(crate) progress: Mode,
+    /// Never ask. No command of this version asks; scripts may say so anyway
+    #[arg(long, global = true)]
+    pub(crate) no_input: bool,
+    /// State directory of the node; else STRONGROOM_STATE, else the node that `strongroom dev` started last
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// File with the caller's key; else STRONGROOM_KEY_FILE, else the local operator
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Whose thing is meant.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TenantArg {
+    /// Tenant; default: the key's own, or the only one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<base::names::Name>,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a development node on this machine, in a throw-away directory
+    #[command(before_long_help = "Examples:
+  strongroom dev
+  strongroom dev --state /var/tmp/my-node
+  strongroom dev --ready-file /tmp/ready.json")]
+    Dev(DevArgs),
+    /// Run the control process of a node (started by the warden)
+    Serve(ConfigArgs),
+    /// Run the inference gateway of a node (started by the warden)
+    Gateway(ConfigArgs),
+    /// State of the node, problems first
+    #[command(before_long_help = "Examples:
+  strongroom status
+  strongroom status -o json --fields state,problems,log_size")]
+    Status,
+    /// What this host offers and lacks; works without a node
+    #[command(before_long_help = "Examples:
+  strongroom doctor
+  strongroom doctor -o json")]
+    Doctor,
+    /// Who you are to the node, and how it knows
+    #[command(before_long_help = "Examples:
+  strongroom whoami
+  strongroom whoami --key-file acme.key")]
+    Whoami,
+    /// Tenants: who owns things, apart from all others
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// Data sets: imported once, sealed, never changed
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
+    /// Training jobs: sandboxed, checkpointed, resumed by themselves
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Models: inspected, signed, sealed; some commands work on plain files
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Model Bills of Materials
+    #[command(subcommand)]
+    Bom(BomCommand),
+    /// Inference endpoints
+    #[command(subcommand)]
+    Endpoint(EndpointCommand),
+    /// API keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// The audit log
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Receipts of inference answers
+    #[command(subcommand)]
+    Receipt(ReceiptCommand),
+    /// State of every control of the catalogue
+    #[command(subcommand)]
+    Posture(PostureCommand),
+    /// What an error code means, its usual causes and what to do
+    #[command(before_long_help = "Examples:
+  strongroom explain SR-CLI-0002
+  strongroom explain --all")]
+    Explain(ExplainArgs),
+    /// Completion script for a shell
+    #[command(before_long_help = "Examples:
+  strongroom completion bash")]
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Help on a command, or on `exit-codes`
+    #[command(before_long_help = "Examples:
+  strongroom help exit-codes
+  strongroom help job run")]
+    Help {
+        /// A command, or `exit-codes`
+        topic: Vec<String>,
+    },
+    /// The confined half of `model inspect`: reads one file on standard input
+    #[command(name = crate::confined::COMMAND, hide = true)]
+    InspectChild(InspectChildArgs),
+}
+
+/// Of `dev`.
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// Address of the gateway; loopback only, port 0 lets the kernel choose
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Write a JSON document here once the node is ready, for scripts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+    /// Do not make it the node that later commands find by themselves
+    #[arg(long)]
+    pub(crate) no_context: bool,
+}
+
+/// Of `serve` and `gateway`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// Configuration of the node
+    #[arg(long, value_name = "FILE", default_value = "/etc/strongroom/strongroom.toml")]
+    pub(crate) config: PathBuf,
+}
+
+/// Of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The code, as in `error[SR-CLI-0002]`
+    #[arg(required_unless_present_any = ["all", "markdown"])]
+    pub(crate) code: Option<String>,
+    /// Every code
+    #[arg(long, conflicts_with = "code")]
+    pub(crate) all: bool,
+    /// Every code, as the page docs/errors.md
+    #[arg(long, hide = true, conflicts_with = "code")]
+    pub(crate) markdown: bool,
+}
+
+/// Of the confined inspector.
+#[derive(Debug, Args)]
+pub(crate) struct InspectChildArgs {
+    /// Name of the file, which tells what it claims to be
+    pub(crate) name: String,
+    /// Bytes of the file
+    pub(crate) size: u64,
+}

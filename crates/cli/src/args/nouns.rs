@@ -1,0 +1,427 @@
+//! The verbs of each noun.
+
+use std::path::PathBuf;
+
+use base::names::Name;
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::TenantArg;
+use crate::names::Versioned;
+
+/// Verbs of `tenant`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TenantCommand {
+    /// Create a tenant with its own key
+    #[command(before_long_help = "Examples:
+  strongroom tenant create acme")]
+    Create {
+        /// Its name: a-z, 0-9, `-`, `_`, `.`
+        name: Name,
+    },
+    /// List the tenants that you may see
+    List,
+    /// Show one tenant
+    Show {
+        /// Its name
+        name: Name,
+    },
+}
+
+/// Verbs of `dataset`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatasetCommand {
+    /// Import files as a new version of a data set: hashed and sealed in one pass
+    #[command(before_long_help = "Examples:
+  strongroom dataset import fashion-mnist /usr/share/datasets/fashion-mnist --tenant acme")]
+    Import {
+        /// Name of the data set
+        name: Name,
+        /// A file, or a directory of regular files (links and devices are refused)
+        path: PathBuf,
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// List the data sets
+    List {
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// Show a data set and its files
+    Show(Thing),
+    /// Open every sealed file and compare it with the manifest
+    #[command(before_long_help = "Examples:
+  strongroom dataset verify fashion-mnist@1 --tenant acme")]
+    Verify(Thing),
+}
+
+/// One version of a named thing.
+#[derive(Debug, Args)]
+pub(crate) struct Thing {
+    /// NAME or NAME@VERSION; without a version the newest
+    #[arg(value_name = "NAME[@VERSION]")]
+    pub(crate) thing: Versioned,
+    /// Whose
+    #[command(flatten)]
+    pub(crate) tenant: TenantArg,
+}
+
+/// Verbs of `job`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobCommand {
+    /// Submit a job file: its code and its inputs given as paths are imported and pinned
+    #[command(before_long_help = "Examples:
+  strongroom job run examples/fashion-mnist/job.toml
+  strongroom job run examples/fashion-mnist/job.toml --watch
+
+Of the code directory, `.git` and `__pycache__` are left out.")]
+    Run {
+        /// The job file
+        file: PathBuf,
+        /// Stay, and show what it does until it ends
+        #[arg(long)]
+        watch: bool,
+        /// Whose; default: the tenant that the job file names
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// List the jobs
+    List {
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// Show a job: state, segments, checkpoints, isolation, output
+    Show(JobArg),
+    /// Follow a job until it ends; exit 3 if it fails
+    #[command(before_long_help = "Examples:
+  strongroom job watch JOB --tenant acme
+  strongroom job watch JOB -o jsonl")]
+    Watch(JobArg),
+    /// Stop a job: it may write a checkpoint, then it ends
+    Stop(JobArg),
+    /// Go on with a job that is held or stopped
+    #[command(before_long_help = "Examples:
+  strongroom job resume JOB --reason \"data fixed\" --tenant acme")]
+    Resume {
+        /// Which job
+        #[command(flatten)]
+        job: JobArg,
+        /// Why, for the log
+        #[arg(long)]
+        reason: String,
+    },
+    /// Sealed checkpoints
+    #[command(subcommand)]
+    Checkpoint(CheckpointCommand),
+}
+
+/// One job.
+#[derive(Debug, Args)]
+pub(crate) struct JobArg {
+    /// Id of the job, or its name for the newest of that name
+    pub(crate) job: String,
+    /// Whose
+    #[command(flatten)]
+    pub(crate) tenant: TenantArg,
+}
+
+/// Verbs of `job checkpoint`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CheckpointCommand {
+    /// List the sealed checkpoints of a job
+    List(JobArg),
+}
+
+/// Verbs of `model`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Import a model from outside: inspected, signed, sealed
+    #[command(before_long_help = "Examples:
+  strongroom model import resnet ./resnet --tenant acme")]
+    Import {
+        /// Name of the model
+        name: Name,
+        /// A file, or a directory of regular files
+        path: PathBuf,
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// List the models
+    List {
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// Show a model: digests, signer, BoM, inspection
+    Show(Thing),
+    /// Say what a file really is and whether it may be loaded (exit 0), or not (exit 3); needs no node
+    #[command(before_long_help = "Examples:
+  strongroom model inspect model.onnx
+  strongroom model inspect ./model -o json")]
+    Inspect {
+        /// A file, or a directory
+        path: PathBuf,
+    },
+    /// Sign a directory in OMS format; needs no node
+    #[command(before_long_help = "Examples:
+  strongroom model sign ./model --signature model.sig --method key --private-key key.pem")]
+    Sign {
+        /// Directory (or single file) to sign
+        path: PathBuf,
+        /// Where the signature goes
+        #[arg(long, value_name = "FILE")]
+        signature: PathBuf,
+        /// How
+        #[arg(long, value_enum, default_value = "key")]
+        method: Method,
+        /// EC private key, PEM
+        #[arg(long, value_name = "PEM")]
+        private_key: PathBuf,
+        /// Paths to leave out of the signature
+        #[arg(long, value_name = "PATH", num_args = 1..)]
+        ignore_paths: Vec<PathBuf>,
+    },
+    /// Verify a model of the node, or with `--signature` a directory on plain files: 0 verified, 3 not
+    #[command(before_long_help = "Examples:
+  strongroom model verify fashion-mnist@1 --tenant acme
+  strongroom model verify ./model --signature model.sig --method key --public-key key.pub.pem")]
+    Verify {
+        /// NAME[@VERSION] of the node, or a directory together with `--signature`
+        #[arg(value_name = "MODEL|DIR")]
+        subject: String,
+        /// Signature file; makes it work on plain files, without a node
+        #[arg(long, value_name = "FILE", requires = "public_key")]
+        signature: Option<PathBuf>,
+        /// How it was signed
+        #[arg(long, value_enum, default_value = "key")]
+        method: Method,
+        /// EC public key, PEM
+        #[arg(long, value_name = "PEM", requires = "signature")]
+        public_key: Option<PathBuf>,
+        /// Paths that are not part of the model; each must be named in the signature as well
+        #[arg(long, value_name = "PATH", num_args = 1.., requires = "signature")]
+        ignore_paths: Vec<PathBuf>,
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// Write files and signature of a model to a new directory
+    #[command(before_long_help = "Examples:
+  strongroom model export fashion-mnist@1 ./out --tenant acme")]
+    Export {
+        /// NAME or NAME@VERSION
+        #[arg(value_name = "NAME[@VERSION]")]
+        thing: Versioned,
+        /// New directory: `model/` holds the files, `model.sig` the signature, `model.pub.pem` the key
+        directory: PathBuf,
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+}
+
+/// How a model is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Method {
+    /// With an elliptic-curve key.
+    Key,
+}
+
+/// Verbs of `bom`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BomCommand {
+    /// Show what a model was made of
+    #[command(before_long_help = "Examples:
+  strongroom bom show fashion-mnist@1 --tenant acme
+  strongroom bom show fashion-mnist@1 --tenant acme -o json")]
+    Show(Thing),
+    /// Verify the signature and the shape of an exported BoM; needs no node
+    #[command(before_long_help = "Examples:
+  strongroom bom verify model.bom.json --public-key bom.pub.pem")]
+    Verify {
+        /// The envelope that `bom export` wrote
+        file: PathBuf,
+        /// Key that must have signed it, PEM
+        #[arg(long, value_name = "PEM")]
+        public_key: PathBuf,
+        /// Directory of the model: its files are compared with those that the BoM lists
+        #[arg(long, value_name = "DIR")]
+        model: Option<PathBuf>,
+    },
+    /// Write the signed envelope to FILE, its CycloneDX document and the key beside it
+    #[command(before_long_help = "Examples:
+  strongroom bom export fashion-mnist@1 model.bom.json --tenant acme")]
+    Export {
+        /// NAME or NAME@VERSION
+        #[arg(value_name = "NAME[@VERSION]")]
+        thing: Versioned,
+        /// Where the envelope goes; `FILE.cdx.json` gets the document, `FILE.pub.pem` the key
+        file: PathBuf,
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+}
+
+/// Verbs of `endpoint`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EndpointCommand {
+    /// Serve a model: verified over the bytes that are used, in its own sandbox
+    #[command(before_long_help = "Examples:
+  strongroom endpoint deploy classifier fashion-mnist@1 --tenant acme")]
+    Deploy {
+        /// Name of the endpoint
+        name: Name,
+        /// NAME or NAME@VERSION of the model
+        #[arg(value_name = "MODEL[@VERSION]")]
+        model: Versioned,
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// List the endpoints
+    List {
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// Show an endpoint
+    Show(EndpointArg),
+    /// Stop an endpoint
+    Stop(EndpointArg),
+}
+
+/// One endpoint.
+#[derive(Debug, Args)]
+pub(crate) struct EndpointArg {
+    /// Its name
+    pub(crate) name: Name,
+    /// Whose
+    #[command(flatten)]
+    pub(crate) tenant: TenantArg,
+}
+
+/// Verbs of `key`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key: for one endpoint, or to manage the tenant's own things
+    #[command(before_long_help = "Examples:
+  strongroom key create --endpoint classifier --out classifier.key --tenant acme
+  strongroom key create --out acme.key --tenant acme")]
+    Create {
+        /// The one endpoint that it may ask
+        #[arg(long)]
+        endpoint: Option<Name>,
+        /// Days until it ends, at most 365
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=365))]
+        days: Option<u32>,
+        /// Write the key to this new file, readable by you alone; else it is part of the result
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// List the keys, without their secrets
+    List {
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// Revoke a key: from the next request on it opens nothing
+    #[command(before_long_help = "Examples:
+  strongroom key revoke KEY --tenant acme")]
+    Revoke {
+        /// Id of the key
+        id: String,
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+}
+
+/// Verbs of `audit`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Search the log
+    #[command(before_long_help = "Examples:
+  strongroom audit search --kind job.resume
+  strongroom audit search --asset fashion-mnist@1 --limit 20 -o jsonl")]
+    Search(SearchArgs),
+    /// Follow the log
+    #[command(before_long_help = "Examples:
+  strongroom audit tail
+  strongroom audit tail -o jsonl")]
+    Tail(SearchArgs),
+    /// Verify a copy of the log offline: 0 verified, 3 not; needs no node
+    #[command(before_long_help = "Examples:
+  strongroom audit verify ./log --key kept.vkey
+  strongroom audit verify ./log --at-least ./kept/checkpoint")]
+    Verify {
+        /// Directory with the copy (`strongroom audit export`)
+        path: PathBuf,
+        /// Verifier key (C2SP signed-note), or a file that holds it; default: `vkey` of the copy itself
+        #[arg(long, value_name = "VKEY")]
+        key: Option<String>,
+        /// A checkpoint that was kept elsewhere: proves that the copy is not cut before it
+        #[arg(long, value_name = "FILE")]
+        at_least: Option<PathBuf>,
+    },
+    /// Write a copy of the log to a new directory, for `audit verify`
+    #[command(before_long_help = "Examples:
+  strongroom audit export ./log")]
+    Export {
+        /// New directory
+        directory: PathBuf,
+    },
+}
+
+/// What to search for.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SearchArgs {
+    /// Events of this kind, as in `job.resume`; `job.` takes all that start so
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// Events of this tenant
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// Events about this asset: its name or id, or a part of it
+    #[arg(long)]
+    pub(crate) asset: Option<String>,
+    /// Events that ended so: success, failure, refused, unknown
+    #[arg(long)]
+    pub(crate) outcome: Option<String>,
+    /// Index to start at; `search` starts at 0, `tail` at the end
+    #[arg(long)]
+    pub(crate) from: Option<u64>,
+    /// Most events to show, the newest; 0 for all
+    #[arg(long, default_value_t = 100)]
+    pub(crate) limit: usize,
+}
+
+/// Verbs of `receipt`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReceiptCommand {
+    /// Show what an inference answer leads to: model, BoM, log entry, proof
+    #[command(before_long_help = "Examples:
+  strongroom receipt show RECEIPT")]
+    Show {
+        /// Id from the answer's header
+        id: String,
+    },
+}
+
+/// Verbs of `posture`.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum PostureCommand {
+    /// Run the probes on the live platform; exit 3 if a control fails
+    #[command(before_long_help = "Examples:
+  strongroom posture run
+  strongroom posture run -o json")]
+    Run,
+    /// Show the result of the last run
+    Show,
+}

@@ -1,0 +1,76 @@
+//! The commands, one module a noun. Each takes plain arguments and gives an [`Answer`].
+
+pub(crate) mod audit;
+pub(crate) mod bom;
+pub(crate) mod completion;
+pub(crate) mod dataset;
+pub(crate) mod dev;
+pub(crate) mod doctor;
+pub(crate) mod endpoint;
+pub(crate) mod explain;
+pub(crate) mod help;
+mod import;
+pub(crate) mod inspect;
+pub(crate) mod job;
+pub(crate) mod key;
+pub(crate) mod model;
+pub(crate) mod posture;
+pub(crate) mod receipt;
+pub(crate) mod serve;
+pub(crate) mod sign;
+pub(crate) mod status;
+pub(crate) mod tenant;
+mod watch;
+
+use crate::args::{Cli, Command};
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::output::{Answer, print};
+use crate::progress::say;
+use crate::session::Session;
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// What the command could not do.
+pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
+    let session = Session::new(&cli.global);
+    let answer = match cli.command {
+        Command::Dev(args) => return dev::run(&session, &args),
+        Command::Serve(args) => return serve::control(&args),
+        Command::Gateway(args) => return serve::gateway(&args),
+        Command::InspectChild(args) => return inspect::child(&args),
+        Command::Completion { shell } => return completion::run(shell),
+        Command::Audit(command) => match audit::run(&session, command)? {
+            Some(answer) => answer,
+            None => return Ok(Exit::Done),
+        },
+        Command::Job(command) => match job::run(&session, command)? {
+            job::Ended::Answer(answer) => *answer,
+            job::Ended::Streamed(exit) => return Ok(exit),
+        },
+        Command::Status => status::status(&session)?,
+        Command::Whoami => status::whoami(&session)?,
+        Command::Doctor => doctor::run(&session),
+        Command::Tenant(command) => tenant::run(&session, command)?,
+        Command::Dataset(command) => dataset::run(&session, command)?,
+        Command::Model(command) => model::run(&session, command)?,
+        Command::Bom(command) => bom::run(&session, command)?,
+        Command::Endpoint(command) => endpoint::run(&session, command)?,
+        Command::Key(command) => key::run(&session, command)?,
+        Command::Receipt(command) => receipt::run(&session, command)?,
+        Command::Posture(command) => posture::run(&session, command)?,
+        Command::Explain(args) => explain::run(&args)?,
+        Command::Help { topic } => help::run(&topic)?,
+    };
+    finish(&session, &answer)
+}
+
+/// Prints an answer and its hints.
+fn finish(session: &Session, answer: &Answer) -> Result<Exit, Failure> {
+    print(&mut std::io::stdout().lock(), answer, &session.style)?;
+    for hint in &answer.hints {
+        say(hint);
+    }
+    Ok(answer.exit)
+}

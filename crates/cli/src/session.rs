@@ -1,0 +1,142 @@
+//! What every command works with: the style of its output, and the node and caller that the flags name.
+
+use std::env;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use base::names::Name;
+
+use crate::args::{Global, TenantArg, When};
+use crate::client::{Client, route};
+use crate::clock;
+use crate::context::{find_state, read_context, read_key};
+use crate::error::{CliError, Failure};
+use crate::output::{Format, Style};
+use crate::progress::Mode;
+
+/// The resolved options of one run of the program.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// How results look.
+    pub(crate) style: Style,
+    /// Colour on standard error.
+    pub(crate) color_talk: bool,
+    /// How progress is shown.
+    pub(crate) progress: Mode,
+    state: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+}
+
+impl Session {
+    /// From the flags and the environment.
+    pub(crate) fn new(global: &Global) -> Self {
+        let color_out = color(global.color, std::io::stdout().is_terminal());
+        let color_talk = color(global.color, std::io::stderr().is_terminal());
+        Self {
+            style: Style {
+                format: global.output,
+                fields: global.fields.clone(),
+                utc: global.utc,
+                color: color_out && global.output == Format::Text,
+                now: clock::now(),
+            },
+            color_talk: color_talk && matches!(global.output, Format::Text | Format::Csv),
+            progress: global.progress,
+            state: global.state.clone(),
+            key_file: global.key_file.clone(),
+        }
+    }
+
+    /// The `--state` flag.
+    pub(crate) fn state_flag(&self) -> Option<&Path> {
+        self.state.as_deref()
+    }
+
+    /// The node that is meant.
+    ///
+    /// # Errors
+    /// None is known, or the key file cannot be used.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let (state, _) = find_state(self.state.as_deref())?;
+        Client::new(&state, read_key(self.key_file.as_deref())?)
+    }
+
+    /// Whose thing is meant: the flag, else the key's tenant, else that of the context file, else the only one.
+    ///
+    /// # Errors
+    /// More than one is possible, or none.
+    pub(crate) fn tenant(&self, client: &Client, arg: &TenantArg) -> Result<String, Failure> {
+        if let Some(name) = &arg.tenant {
+            return Ok(name.as_str().to_owned());
+        }
+        if client.has_key() {
+            let me: api::WhoAmI = client.get("/whoami")?;
+            if let Some(tenant) = me.tenant {
+                return Ok(tenant);
+            }
+        }
+        if let (None, None, Some(context)) = (&self.state, env::var_os("STRONGROOM_STATE"), read_context()?)
+            && let Some(tenant) = context.tenant
+        {
+            return Ok(tenant);
+        }
+        let page: api::Page<api::Tenant> = client.get("/tenants")?;
+        match page.items.as_slice() {
+            [only] => Ok(only.name.clone()),
+            [] => Err(CliError::WhichTenant(
+                "there is none yet; make one with `strongroom tenant create`".into(),
+            )
+            .into()),
+            many => {
+                let names: Vec<&str> = many.iter().map(|t| t.name.as_str()).collect();
+                Err(CliError::WhichTenant(format!("there are {}", names.join(", "))).into())
+            }
+        }
+    }
+
+    /// Client, tenant and the route below it.
+    ///
+    /// # Errors
+    /// As [`Session::client`] and [`Session::tenant`].
+    pub(crate) fn scope(&self, arg: &TenantArg) -> Result<Scope, Failure> {
+        let client = self.client()?;
+        let tenant = self.tenant(&client, arg)?;
+        Ok(Scope { client, tenant })
+    }
+}
+
+/// A client that acts within one tenant.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    /// The client.
+    pub(crate) client: Client,
+    /// The tenant.
+    pub(crate) tenant: String,
+}
+
+impl Scope {
+    /// A route below the tenant.
+    pub(crate) fn route(&self, segments: &[&str]) -> String {
+        format!("{}{}", route(&["tenants", &self.tenant]), route(segments))
+    }
+
+    /// As [`Scope::route`], for one version of a named thing; without a version the newest.
+    pub(crate) fn thing(&self, noun: &str, name: &Name, version: Option<u64>, rest: &[&str]) -> String {
+        let version = version.map_or_else(|| "latest".to_owned(), |v| v.to_string());
+        let mut segments = vec![noun, name.as_str(), &version];
+        segments.extend_from_slice(rest);
+        self.route(&segments)
+    }
+}
+
+/// `NO_COLOR` (no-color.org), `CLICOLOR_FORCE` and `TERM=dumb`, below the flag.
+fn color(flag: When, terminal: bool) -> bool {
+    let set = |name: &str| env::var_os(name).is_some_and(|v| !v.is_empty());
+    match flag {
+        When::Always => true,
+        When::Never => false,
+        When::Auto if set("NO_COLOR") => false,
+        When::Auto if env::var_os("CLICOLOR_FORCE").is_some_and(|v| !v.is_empty() && v != "0") => true,
+        When::Auto => terminal && env::var_os("TERM").is_none_or(|v| v != "dumb"),
+    }
+}

@@ -39,8 +39,8 @@ pub const ONNX_FIELDS: u64 = 32 << 20;
 pub const ZIP_MEMBERS: usize = 100_000;
 /// Expansion of one deflated member.
 pub const ZIP_RATIO: u64 = 100;
-/// Bytes of all inflated members together: 4 GiB.
-pub const ZIP_INFLATED: u64 = 4 << 30;
+/// Bytes of all inflated members together: 256 MiB, half of what a parser process may use.
+pub const ZIP_INFLATED: u64 = 256 << 20;
 /// Tensors per file.
 pub const TENSORS: usize = 1_000_000;
 /// Dimensions of one tensor.

@@ -32,6 +32,9 @@ const AREAS: &[(&str, &str)] = &[
     ("MB", "Model Bill of Materials"),
 ];
 
+/// The probes that `strongroom posture run` runs.
+const PROBES: &str = "crates/control/src/posture/probes.rs";
+
 const NOT_BUILT: &str = "not built";
 
 /// Writes the documents.
@@ -61,7 +64,15 @@ fn pages(root: &Path) -> Result<Vec<(PathBuf, String)>, Violations> {
     let map_path = folder.join("map.toml");
     let text = std::fs::read_to_string(&map_path)
         .map_err(|error| vec![format!("{}: {error}", map_path.display())])?;
-    let built = parse_map(&text, &catalogue)?;
+    let mut built = parse_map(&text, &catalogue)?;
+    let probes =
+        std::fs::read_to_string(root.join(PROBES)).map_err(|error| vec![format!("{PROBES}: {error}")])?;
+    for (id, probe) in probes_of(&probes) {
+        let Some(entry) = built.get_mut(&id) else {
+            return Err(vec![format!("{PROBES} has a probe for `{id}`, which docs/controls/map.toml lacks")]);
+        };
+        entry.probe.push(probe);
+    }
     let missing = missing_files(root, &built);
     if !missing.is_empty() {
         return Err(missing);
@@ -96,6 +107,20 @@ fn parse_map(text: &str, catalogue: &Catalogue) -> Result<BTreeMap<String, Built
     if violations.is_empty() { Ok(built) } else { Err(violations) }
 }
 
+/// Rows of the table of probes: `("AC-3", stranger),`, one a line.
+fn probes_of(text: &str) -> Vec<(String, String)> {
+    let row = |line: &str| {
+        let inner = line.trim().strip_prefix("(\"")?.strip_suffix("),")?;
+        let (id, probe) = inner.split_once("\", ")?;
+        Some((id.to_owned(), format!("posture run: {probe}")))
+    };
+    text.lines()
+        .skip_while(|line| !line.contains("const ALL:"))
+        .take_while(|line| line.trim() != "];")
+        .filter_map(row)
+        .collect()
+}
+
 fn entry(value: &Value) -> Result<Built, String> {
     let mut built = Built::default();
     for (key, value) in value.as_table().ok_or("table")? {
@@ -105,7 +130,6 @@ fn entry(value: &Value) -> Result<Built, String> {
         match key.as_str() {
             "code" => built.code = list().ok_or(key.as_str())?,
             "test" => built.test = list().ok_or(key.as_str())?,
-            "probe" => built.probe = list().ok_or(key.as_str())?,
             "evidence" => built.evidence = list().ok_or(key.as_str())?,
             "note" => built.note = value.as_str().ok_or(key.as_str())?.to_owned(),
             _ => return Err(key.clone()),

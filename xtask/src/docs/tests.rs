@@ -57,3 +57,11 @@ fn every_control_has_a_section_and_says_what_is_not_built() {
     }
     assert_eq!(sections, catalogue.controls().len());
 }
+
+#[test]
+fn probes_are_read_from_their_table() {
+    let text = "x\nconst ALL: &[X] = &[\n    (\"AC-3\", stranger),\n    (\"AU-2\", tampered_log),\n];\n(\"AU-9\", no),\n";
+    let found = docs::probes_of(text);
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0], ("AC-3".to_owned(), "posture run: stranger".to_owned()));
+}

@@ -6,6 +6,10 @@ use std::str::FromStr;
 use base::id::JobId;
 use base::names::Name;
 
+/// The scope of the node's own keys (its database, its TLS keys): a tenant's name that no tenant may have. Control
+/// refuses to create a tenant of this name.
+pub const NODE: &str = "strongroom.node";
+
 /// Whose keys seal an object: a tenant's, or one job's for its checkpoints (`trust.md` section 6.2).
 ///
 /// The text form stands under MACs and AADs: `TENANT`, or `TENANT/JOB-ID`. A [`Name`] has no `/`, so no tenant
@@ -73,6 +77,11 @@ mod tests {
         for bad in ["", "/", "acme/", "acme/x", "Acme", &format!("acme/{job}/"), &format!("/{job}")] {
             assert!(bad.parse::<KeyScope>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_nodes_own_scope_is_one() {
+        assert_eq!(NODE.parse::<KeyScope>().unwrap().to_string(), NODE);
     }
 
     #[test]

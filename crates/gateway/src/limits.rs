@@ -1,0 +1,49 @@
+//! Bounds of the gateway.
+
+use std::time::Duration;
+
+/// Longest request head: 16 KiB.
+pub const HEADER_MAX: usize = 16 * 1024;
+/// Most header fields of a request.
+pub const HEADERS_MAX: usize = 64;
+/// Longest request body: 16 MiB; an endpoint may allow less.
+pub const BODY_MAX: usize = 16 * 1024 * 1024;
+/// A request's head must be complete within this time; also how long an idle connection is kept.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A TLS handshake must be complete within this time.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A request's body must be complete within this time.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// After this time a body must have kept to [`BODY_RATE_MIN`].
+pub const BODY_GRACE: Duration = Duration::from_secs(5);
+/// Slowest body, bytes a second: a 4 KiB request then takes at most the grace time.
+pub const BODY_RATE_MIN: u64 = 1024;
+/// A peer that takes less than [`WRITE_MIN`] of its answer in this time is cut.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes that a blocked answer must move within [`WRITE_TIMEOUT`]: 1 KiB a second.
+pub const WRITE_MIN: usize = 30 * 1024;
+/// A model must answer within this time.
+pub const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections of clients at once.
+pub const CONNECTIONS_MAX: usize = 1024;
+/// Memory for requests' bodies and what is parsed of them, in KiB: 256 MiB over all connections.
+pub const BODY_BUDGET_KIB: usize = 256 * 1024;
+/// A body costs this many times its length while it is parsed: the text, at most 8 bytes for each 2 of text in
+/// numbers, and the encoded message of at most the same size.
+pub const BODY_COST: usize = 9;
+/// Idle connections kept to one endpoint; the runtime serves 32.
+pub const POOL_MAX: usize = 16;
+/// Events that wait for the keeper. At 1 KiB each, 8 MiB.
+pub const RECORDS_MAX: usize = 8192;
+/// Records are appended at least this often.
+pub const RECORD_EVERY: Duration = Duration::from_millis(250);
+/// The keeper answers within this time.
+pub const KEEPER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pairs of key and endpoint remembered as admitted.
+pub const ADMITTED_MAX: usize = 65_536;
+/// Requests under way may take this long after the order to end.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// A policy push must arrive within this time.
+pub const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest id that a client gives its request.
+pub const REQUEST_ID_MAX: usize = 128;

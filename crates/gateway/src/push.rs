@@ -1,0 +1,67 @@
+//! The socket on which control pushes the policy.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ops::Text;
+use ops::snapshot::{Ack, SNAPSHOT_MAX, Snapshot};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::limits::PUSH_TIMEOUT;
+use crate::server::Shared;
+
+/// Takes pushes, one at a time, from control's user and nobody else.
+pub(crate) async fn serve(listener: UnixListener, shared: Arc<Shared>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            continue;
+        };
+        let allowed = stream.peer_cred().is_ok_and(|peer| peer.uid() == shared.config.users.control);
+        if allowed {
+            // A push that fails leaves what is in force; control sees the closed connection.
+            drop(tokio::time::timeout(PUSH_TIMEOUT, take(stream, &shared)).await);
+        }
+    }
+}
+
+async fn take(mut stream: UnixStream, shared: &Shared) -> std::io::Result<()> {
+    let len = usize::try_from(stream.read_u32_le().await?).unwrap_or(usize::MAX);
+    let refused = if len > SNAPSHOT_MAX {
+        format!("snapshot of {len} bytes, limit {SNAPSHOT_MAX}")
+    } else {
+        let mut body = Vec::new();
+        (&mut stream).take(u64::try_from(len).unwrap_or(0)).read_to_end(&mut body).await?;
+        match ops::from_bytes::<Snapshot>(&body) {
+            Ok(snapshot) => {
+                shared.policies.replace(snapshot, &shared.config.endpoints_dir()).err().unwrap_or_default()
+            }
+            Err(error) => error.to_string(),
+        }
+    };
+    let ack = Ack {
+        generation: shared.policies.generation(),
+        refused: Text::clip(&refused),
+        answered: shared.answered.load(Ordering::Relaxed),
+        refusals: shared.refusals.load(Ordering::Relaxed),
+        records_lost: shared.recorder.lost(),
+    };
+    stream.write_all(&ack.to_frame()).await
+}
+
+/// Makes the socket; a stale one of an earlier run is removed, anything else is left and refused.
+pub(crate) fn bind(path: &Path) -> std::io::Result<UnixListener> {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(path)?,
+        Ok(_) => return Err(std::io::ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = UnixListener::bind(path)?;
+    // Control runs under another user, so anybody may connect; the kernel says who it is.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    Ok(listener)
+}

@@ -13,6 +13,7 @@
 //! allocate more than the input warrants.
 
 pub mod checkpoint;
+pub mod ecdsa;
 pub mod entry;
 pub mod frame;
 mod json;

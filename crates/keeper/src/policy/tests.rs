@@ -1,0 +1,110 @@
+use base::Digest;
+use ops::event::{Event, Outcome, Phase};
+use ops::keeper::{Scope, SignKind};
+use ops::{List, Text};
+
+use super::*;
+
+fn requests() -> Vec<Request> {
+    let scope = Scope { tenant: Text::clip("acme"), job: None };
+    let digest = Digest::from_bytes([1; 32]);
+    let event = Event::new(EventKind::WardenOrder, Phase::Intent, Outcome::Unknown, 0, 0);
+    vec![
+        Request::Hello { role: Role::Control },
+        Request::Status {},
+        Request::Append { events: List::default() },
+        Request::CreateScope { scope: scope.clone(), correlation: 0 },
+        Request::Wrap { scope: scope.clone(), dek: [0; 32], digest },
+        Request::Unwrap {
+            scope: scope.clone(),
+            name: digest,
+            blob: [0; 60],
+            kek_version: 1,
+            actor: Text::default(),
+            purpose: Text::default(),
+            correlation: 0,
+        },
+        Request::Sign {
+            kind: SignKind::Model,
+            digest,
+            tenant: Text::default(),
+            subject: Text::default(),
+            correlation: 0,
+        },
+        Request::Authorise { operation: digest, event },
+        Request::ObjectName { scope, digest },
+    ]
+}
+
+#[test]
+fn keys_and_receipts_are_for_control_alone() {
+    let table: Vec<(&str, [bool; 3])> = requests()
+        .iter()
+        .map(|r| {
+            (
+                operation(r).0,
+                [Role::Control, Role::Gateway, Role::Warden].map(|role| may_ask(role, r).is_ok()),
+            )
+        })
+        .collect();
+    assert_eq!(
+        table,
+        [
+            ("hello", [true, true, true]),
+            ("status", [true, true, true]),
+            ("append", [true, true, true]),
+            ("create scope", [true, false, false]),
+            ("wrap", [true, false, false]),
+            ("unwrap", [true, false, false]),
+            ("sign", [true, false, false]),
+            ("authorise", [true, false, false]),
+            ("object name", [true, false, false]),
+        ]
+    );
+}
+
+#[test]
+fn nobody_reports_what_the_keeper_does() {
+    for role in [Role::Control, Role::Gateway, Role::Warden] {
+        for kind in
+            [EventKind::KeyRelease, EventKind::Sign, EventKind::ScopeCreate, EventKind::LogTailDropped]
+        {
+            assert!(may_report(role, kind).is_err());
+        }
+    }
+    assert!(may_report(Role::Gateway, EventKind::Inference).is_ok());
+    assert!(may_report(Role::Gateway, EventKind::ModelImport).is_err());
+    assert!(may_report(Role::Warden, EventKind::JobFinish).is_err());
+    assert!(may_report(Role::Control, EventKind::JobFinish).is_ok());
+}
+
+#[test]
+fn with_users_of_their_own_the_kernel_decides_the_role() {
+    let users = Users { keeper: 10, control: 11, gateway: 12, operator: 1000 };
+    assert!(separated(&users, 10));
+    for (uid, claimed, allowed) in [
+        (11, Role::Control, true),
+        (12, Role::Gateway, true),
+        (0, Role::Warden, true),
+        (12, Role::Control, false),
+        (11, Role::Warden, false),
+        (0, Role::Control, false),
+        (10, Role::Control, false),
+        (1000, Role::Control, false),
+        (1000, Role::Warden, false),
+    ] {
+        assert_eq!(role_of(uid, claimed, &users, 10).is_ok(), allowed, "{uid} {claimed}");
+    }
+}
+
+#[test]
+fn under_one_user_separation_has_failed_and_strangers_are_still_refused() {
+    let users = Users { keeper: 5, control: 5, gateway: 5, operator: 5 };
+    assert!(!separated(&users, 5));
+    assert!(role_of(5, Role::Control, &users, 5).is_ok());
+    assert!(role_of(6, Role::Control, &users, 5).is_err());
+    let as_root = Users { keeper: 10, control: 11, gateway: 0, operator: 0 };
+    assert!(!separated(&as_root, 10));
+    let users = Users { keeper: 10, control: 11, gateway: 12, operator: 0 };
+    assert!(!separated(&users, 99));
+}

@@ -1,0 +1,346 @@
+//! What the keeper does when it is asked.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use audit::Signer;
+use audit::ecdsa::P256Signer;
+use base::config::Config;
+use base::{Digest, Explain};
+use ops::event::{Event, EventKind, Outcome, Phase, Severity};
+use ops::keeper::{CHECKPOINT_CONTEXT, Request, Response, Role, Scope, SignKind};
+use ops::receipt::Receipt;
+use ops::{Blob, Text};
+use vault::keys::{
+    Dek, FreshDek, KekProvider, ObjectName, ProviderInfo, WrappedKey, object_name, unwrap_dek, wrap_dek,
+};
+use vault::scope::KeyScope;
+use zeroize::Zeroize;
+
+use crate::clock;
+use crate::error::KeeperError;
+use crate::keys::{KeySet, Signing};
+use crate::limits::{BUDGET_WINDOW_MS, RELEASES_PER_HOUR};
+use crate::log::{Log, Pending};
+use crate::policy;
+use crate::state::State;
+
+/// The public halves and signers of the platform's keys.
+pub(crate) struct Signers {
+    receipt: Signer,
+    checkpoint: Signer,
+    model: P256Signer,
+    bom: P256Signer,
+}
+
+impl Signers {
+    /// From the key set; the names are those of their public files.
+    pub(crate) fn load(keys: &KeySet) -> Result<Self, KeeperError> {
+        Ok(Self {
+            receipt: keys.signing(Signing::Receipt, |k| Signer::new("receipt", k))??,
+            checkpoint: keys.signing(Signing::Checkpoint, |k| Signer::new("checkpoint", k))??,
+            model: keys.signing(Signing::Model, P256Signer::new)??,
+            bom: keys.signing(Signing::Bom, P256Signer::new)??,
+        })
+    }
+
+    /// Name and content of each public file.
+    pub(crate) fn public_files(&self) -> Result<[(&'static str, String); 4], KeeperError> {
+        let hex = |s: &Signer| format!("{}\n", base::digest::hex(s.verifier().public()));
+        Ok([
+            ("receipt.pub", hex(&self.receipt)),
+            ("checkpoint.pub", hex(&self.checkpoint)),
+            ("oms.pem", self.model.public_pem()?),
+            ("bom.pem", self.bom.public_pem()?),
+        ])
+    }
+}
+
+/// A peer whose role is known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    pub(crate) role: Role,
+    pub(crate) uid: u32,
+}
+
+/// Releases of one tenant in the current window.
+struct Budget {
+    since_ms: u64,
+    used: u32,
+}
+
+/// Everything that the operations need.
+pub(crate) struct Service {
+    config: Config,
+    state: State,
+    keys: Mutex<KeySet>,
+    signers: Signers,
+    log: Log,
+    budgets: Mutex<BTreeMap<String, Budget>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn key_scope(scope: &Scope) -> Result<KeyScope, KeeperError> {
+    let text = scope.to_string();
+    text.parse()
+        .map_err(|_| KeeperError::Scope(text.chars().take(100).flat_map(char::escape_debug).collect()))
+}
+
+/// A refusal as it goes back to whoever asked.
+pub(crate) fn refusal(error: &KeeperError) -> Response {
+    Response::Refused { code: Text::clip(error.code()), detail: Text::clip(&base::error::chain(error)) }
+}
+
+/// Where the root key comes from, in words.
+pub(crate) fn provider_text(info: ProviderInfo) -> String {
+    let assurance = match info.assurance {
+        vault::keys::Assurance::Hardware => "hardware",
+        _ => "software",
+    };
+    let mark = if info.dev { ", simulated (dev)" } else { "" };
+    format!("{} ({assurance}{mark})", info.kind)
+}
+
+impl Service {
+    pub(crate) fn new(config: Config, state: State, keys: KeySet, signers: Signers, log: Log) -> Self {
+        let budgets = Mutex::new(BTreeMap::new());
+        Self { config, state, keys: Mutex::new(keys), signers, log, budgets }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn own_uid(&self) -> u32 {
+        self.log.identity().uid
+    }
+
+    /// Answers one request of a peer.
+    pub(crate) fn answer(&self, peer: Peer, request: Request) -> Response {
+        let done = policy::may_ask(peer.role, &request).and_then(|()| self.perform(peer, request));
+        done.unwrap_or_else(|error| refusal(&error))
+    }
+
+    fn perform(&self, peer: Peer, request: Request) -> Result<Response, KeeperError> {
+        match request {
+            Request::Hello { .. } => Err(KeeperError::Hello),
+            Request::Status {} => Ok(self.status()),
+            Request::Append { events } => self.append(peer, events.into_inner()),
+            Request::CreateScope { scope, correlation } => self.create_scope(&scope, correlation),
+            Request::Wrap { scope, mut dek, digest } => {
+                let dek = FreshDek::take(&mut dek);
+                self.wrap(&scope, &dek, &digest)
+            }
+            Request::Unwrap { scope, name, blob, kek_version, actor, purpose, correlation } => {
+                let wanted = Release {
+                    scope: &scope,
+                    name,
+                    kek_version,
+                    actor: &actor,
+                    purpose: &purpose,
+                    correlation,
+                };
+                self.unwrap(&wanted, &blob)
+            }
+            Request::Sign { kind, digest, tenant, subject, correlation } => {
+                self.sign(kind, &digest, &tenant, &subject, correlation)
+            }
+            Request::Authorise { operation, event } => self.authorise(peer, &operation, event),
+            Request::ObjectName { scope, digest } => {
+                let keys = locked(&self.keys);
+                let name = object_name(&keys.scope(&key_scope(&scope)?)?.address, &digest);
+                Ok(Response::Named { name: name.into() })
+            }
+        }
+    }
+
+    fn status(&self) -> Response {
+        let (head, identity) = (self.log.head(), self.log.identity());
+        Response::Status {
+            log_size: head.size.get(),
+            log_root: head.root,
+            boot_id: identity.boot_id,
+            receipt_key: *self.signers.receipt.verifier().public(),
+            log_key: Text::clip(&identity.key.to_string()),
+            key_provider: Text::clip(&provider_text(self.state.root.describe())),
+            separated: policy::separated(&self.config.users, identity.uid),
+        }
+    }
+
+    fn append(&self, peer: Peer, events: Vec<Event>) -> Result<Response, KeeperError> {
+        for event in &events {
+            policy::may_report(peer.role, event.kind)?;
+        }
+        let sender = peer.role.name();
+        let pending =
+            events.into_iter().map(|event| Pending { event, sender, sender_uid: peer.uid }).collect();
+        Ok(Response::Appended { first: self.log.append(pending)? })
+    }
+
+    /// One entry of the keeper's own, durable when this returns.
+    fn record(&self, event: Event) -> Result<u64, KeeperError> {
+        Ok(self.log.append_own(vec![event])?)
+    }
+
+    fn event(&self, kind: EventKind, outcome: Outcome, correlation: u128) -> Event {
+        let now = self.log.identity().clock.wall().as_millis();
+        Event::new(kind, Phase::Outcome, outcome, now, correlation)
+    }
+
+    fn create_scope(&self, scope: &Scope, correlation: u128) -> Result<Response, KeeperError> {
+        let scope = key_scope(scope)?;
+        let mut keys = locked(&self.keys);
+        let made = keys.create(&self.state, &scope)?;
+        let kek_version = keys.scope(&scope)?.version;
+        drop(keys);
+        if made.is_some() {
+            // The keys exist; if the log does not take the entry, the answer is no and asking again finds them.
+            let event = self
+                .event(EventKind::ScopeCreate, Outcome::Success, correlation)
+                .tenant(scope.tenant().as_str())
+                .asset("key_scope", &scope.to_string(), None)
+                .detail("kek_version", &kek_version.to_string());
+            self.record(event)?;
+        }
+        Ok(Response::ScopeReady { kek_version })
+    }
+
+    fn wrap(&self, scope: &Scope, dek: &FreshDek, digest: &Digest) -> Result<Response, KeeperError> {
+        let scope = key_scope(scope)?;
+        let (name, kek_version, blob) = {
+            let keys = locked(&self.keys);
+            let of_scope = keys.scope(&scope)?;
+            let name = object_name(&of_scope.address, digest);
+            // The sealing was done by whoever sent the key: to the keeper it is a key that opens.
+            let dek = dek.expose(|key| Dek::take(&mut { *key }));
+            let blob = wrap_dek(&of_scope.kek, &scope, of_scope.version, &name, &dek, clock::random()?)?;
+            (name, of_scope.version, blob)
+        };
+        let event = self
+            .event(EventKind::KeyWrap, Outcome::Success, 0)
+            .tenant(scope.tenant().as_str())
+            .asset("object", &name.to_string(), None)
+            .detail("scope", &scope.to_string());
+        self.record(event)?;
+        Ok(Response::Wrapped { name: name.into(), kek_version, blob: *blob.as_bytes() })
+    }
+
+    fn unwrap(&self, wanted: &Release<'_>, blob: &[u8; 60]) -> Result<Response, KeeperError> {
+        let scope = key_scope(wanted.scope)?;
+        let opened = self.spend(scope.tenant().as_str()).and_then(|()| self.open(&scope, wanted, blob));
+        let event = |kind, outcome| {
+            self.event(kind, outcome, wanted.correlation)
+                .tenant(scope.tenant().as_str())
+                .actor(wanted.actor)
+                .asset("object", &ObjectName::from(wanted.name).to_string(), None)
+                .detail("scope", &scope.to_string())
+                .detail("purpose", wanted.purpose)
+                .detail("kek_version", &wanted.kek_version.to_string())
+        };
+        match opened {
+            Ok(dek) => {
+                // Durable first, released after.
+                let index = self.record(event(EventKind::KeyRelease, Outcome::Success))?;
+                Ok(Response::Unwrapped { dek: dek.expose(|key| *key), index })
+            }
+            Err(error) => {
+                let exhausted = matches!(error, KeeperError::Budget(_));
+                let kind = if exhausted { EventKind::BudgetExhausted } else { EventKind::KeyRelease };
+                let refused =
+                    event(kind, Outcome::Refused).severity(Severity::High).because(&error.to_string());
+                self.record(refused)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn open(&self, scope: &KeyScope, wanted: &Release<'_>, blob: &[u8; 60]) -> Result<Dek, KeeperError> {
+        let keys = locked(&self.keys);
+        let of_scope = keys.scope(scope)?;
+        if of_scope.version != wanted.kek_version {
+            return Err(KeeperError::KeyVersion(wanted.kek_version));
+        }
+        let (name, blob) = (ObjectName::from(wanted.name), WrappedKey::from_slice(blob)?);
+        Ok(unwrap_dek(&of_scope.kek, scope, of_scope.version, &name, &blob)?)
+    }
+
+    /// Counts a release against the tenant's budget, failed ones too: guessing costs as much.
+    fn spend(&self, tenant: &str) -> Result<(), KeeperError> {
+        let now = self.log.identity().clock.mono_ns() / 1_000_000;
+        let mut budgets = locked(&self.budgets);
+        if !budgets.contains_key(tenant) {
+            // Only tenants that exist have a budget, so that asking for others does not fill memory.
+            let scope = key_scope(&Scope { tenant: Text::clip(tenant), job: None })?;
+            locked(&self.keys).scope(&scope)?;
+        }
+        let budget = budgets.entry(tenant.to_owned()).or_insert(Budget { since_ms: now, used: 0 });
+        if now.saturating_sub(budget.since_ms) >= BUDGET_WINDOW_MS {
+            *budget = Budget { since_ms: now, used: 0 };
+        }
+        if budget.used >= RELEASES_PER_HOUR {
+            return Err(KeeperError::Budget(tenant.to_owned()));
+        }
+        budget.used = budget.used.saturating_add(1);
+        Ok(())
+    }
+
+    fn sign(
+        &self,
+        kind: SignKind,
+        digest: &Digest,
+        tenant: &str,
+        subject: &str,
+        correlation: u128,
+    ) -> Result<Response, KeeperError> {
+        let event = self.event(EventKind::Sign, Outcome::Success, correlation).tenant(tenant).asset(
+            kind.name(),
+            subject,
+            Some(*digest),
+        );
+        let index = self.record(event)?;
+        let signature = match kind {
+            SignKind::Model => self.signers.model.sign(digest)?,
+            SignKind::Bom => self.signers.bom.sign(digest)?,
+            SignKind::Checkpoint => {
+                let mut message = CHECKPOINT_CONTEXT.to_vec();
+                message.extend_from_slice(digest.as_bytes());
+                self.signers.checkpoint.sign_raw(&message).to_vec()
+            }
+        };
+        let signature = Blob::new(signature).map_err(|_| audit::NoteError::PrivateKey)?;
+        Ok(Response::Signed { signature, index })
+    }
+
+    fn authorise(&self, peer: Peer, operation: &Digest, event: Event) -> Result<Response, KeeperError> {
+        if event.phase != Phase::Intent {
+            return Err(KeeperError::NotIntent);
+        }
+        policy::may_report(peer.role, event.kind)?;
+        let event = event.detail("operation", &operation.hex());
+        let pending = Pending { event, sender: peer.role.name(), sender_uid: peer.uid };
+        let index = self.log.append(vec![pending])?;
+        let boot_id = self.log.identity().boot_id;
+        let signature = self.signers.receipt.sign_raw(&Receipt::signed_bytes(index, operation, &boot_id));
+        Ok(Response::Authorised { receipt: Receipt { index, operation: *operation, boot_id, signature } })
+    }
+}
+
+/// What an `Unwrap` asks for.
+struct Release<'a> {
+    scope: &'a Scope,
+    name: Digest,
+    kek_version: u64,
+    actor: &'a str,
+    purpose: &'a str,
+    correlation: u128,
+}
+
+/// Wipes the key in an answer once it was sent.
+pub(crate) fn wipe(response: &mut Response) {
+    if let Response::Unwrapped { dek, .. } = response {
+        dek.zeroize();
+    }
+}

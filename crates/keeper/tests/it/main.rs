@@ -1,0 +1,8 @@
+//! The keeper as a process: started, asked, killed, starved and lied to.
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod protocol;
+#[cfg(test)]
+mod support;

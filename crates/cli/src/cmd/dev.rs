@@ -138,6 +138,7 @@ fn node(
     let mut warden = Command::new(programs.join("strongroom-warden"))
         .arg("--config")
         .arg(&file)
+        .arg("--die-with-parent")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .process_group(0)

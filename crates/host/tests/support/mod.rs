@@ -72,7 +72,6 @@ pub(crate) struct Running {
     pub(crate) sandbox: Sandbox,
     pub(crate) groups: RunGroups,
     pub(crate) output: OwnedFd,
-    pub(crate) scratch: OwnedFd,
 }
 
 /// What a finished sandbox left.
@@ -84,6 +83,15 @@ pub(crate) struct Done {
 
 /// Starts `argv` with these inputs (mount and place below /opt/ml).
 pub(crate) fn start(setting: &Setting, argv: &[&str], inputs: Vec<(&OwnedFd, String)>) -> Running {
+    try_start(setting, argv, inputs).unwrap_or_else(|error| panic!("{}", base::error::chain(&error)))
+}
+
+/// As [`start`], with its error.
+pub(crate) fn try_start(
+    setting: &Setting,
+    argv: &[&str],
+    inputs: Vec<(&OwnedFd, String)>,
+) -> Result<Running, host::HostError> {
     let ids = Ids::slot(setting.slot).unwrap();
     let layout = Layout::detect(&format!("strongroom-test-{}", std::process::id())).unwrap();
     let limits = Limits { memory_bytes: setting.memory, cpu_milli: 2000, pids: setting.pids };
@@ -104,12 +112,14 @@ pub(crate) fn start(setting: &Setting, argv: &[&str], inputs: Vec<(&OwnedFd, Str
         memory_bytes: setting.memory,
         scratch_bytes: setting.scratch,
     };
-    let sandbox = sandbox::start(&spec, &groups.work);
-    let sandbox = sandbox.unwrap_or_else(|error| {
-        groups.remove();
-        panic!("{error}: {:?}", error)
-    });
-    Running { sandbox, groups, output, scratch }
+    match sandbox::start(&spec, &groups.work) {
+        Ok(sandbox) => Ok(Running { sandbox, groups, output }),
+        Err(error) => {
+            groups.remove();
+            assert_eq!(groups.left(), 0, "control groups are left");
+            Err(error)
+        }
+    }
 }
 
 impl Running {

@@ -1,0 +1,88 @@
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+pub(crate) mod control;
+pub(crate) mod keeper;
+pub(crate) mod porter;
+
+/// Users of the test node.
+pub(crate) const USERS: (u32, u32, u32) = (61_001, 61_002, 61_003);
+
+/// The state directory, from the configuration that every process is given.
+pub(crate) fn state() -> PathBuf {
+    let words: Vec<String> = std::env::args().collect();
+    let at = words.iter().position(|w| w == "--config").expect("--config");
+    Path::new(&words[at + 1]).parent().expect("a directory").to_path_buf()
+}
+
+/// Runs one node to its end and passes on what control judged.
+pub(crate) fn main() -> ExitCode {
+    if std::env::args().any(|a| a == "--list") {
+        println!("a whole node: test");
+        return ExitCode::SUCCESS;
+    }
+    if !rustix::process::geteuid().is_root() {
+        println!("node: SKIPPED 1 test: it needs root");
+        return ExitCode::SUCCESS;
+    }
+    let state = std::env::temp_dir().join(format!("strongroom-warden-{}", std::process::id()));
+    let programs = state.join("programs");
+    std::fs::create_dir_all(&programs).unwrap();
+    let own = std::env::current_exe().unwrap();
+    for name in ["strongroom-keeper", "strongroom", "strongroom-porter", "strongroom-runtime"] {
+        std::fs::copy(&own, programs.join(name)).unwrap();
+    }
+    let (keeper, control, gateway) = USERS;
+    let config = format!(
+        "version = 1\nmode = \"dev\"\nnode = \"test\"\nstate = {state:?}\nprograms = {programs:?}\n\
+         [users]\nkeeper = {keeper}\ncontrol = {control}\ngateway = {gateway}\noperator = 0\n\
+         [gateway]\nlisten = \"127.0.0.1:0\"\n[jobs]\n"
+    );
+    let file = state.join("strongroom.toml");
+    std::fs::write(&file, config).unwrap();
+    let mut warden = Command::new(env!("CARGO_BIN_EXE_strongroom-warden"))
+        .args(["--config", file.to_str().unwrap(), "--die-with-parent"])
+        .stderr(Stdio::from(std::fs::File::create(state.join("warden.log")).unwrap()))
+        .spawn()
+        .unwrap();
+    let verdict = state.join("control/verdict");
+    for _ in 0..300 {
+        if verdict.exists() || warden.try_wait().unwrap().is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Command::new("kill").arg(warden.id().to_string()).status().unwrap();
+    let ended = warden.wait().unwrap();
+    let said = std::fs::read_to_string(&verdict).unwrap_or_else(|_| "control gave no verdict".to_owned());
+    let log = std::fs::read_to_string(state.join("warden.log")).unwrap();
+    let told = std::fs::read_to_string(state.join("log/events")).unwrap_or_default();
+    let control_log = std::fs::read_to_string(state.join("logs/control.log")).unwrap_or_default();
+    let porter_log = std::fs::read_to_string(state.join("logs/porter.log")).unwrap_or_default();
+    let left = left_processes(&programs);
+    std::fs::remove_dir_all(&state).unwrap();
+    let events =
+        ["start_porter success", "freeze_mount failure", "start refused", "kill success", "destroy success"];
+    let missing: Vec<_> = events.iter().filter(|e| !told.lines().any(|l| l == **e)).collect();
+    if said.trim() == "ok" && ended.success() && missing.is_empty() && left == 0 {
+        println!("test a whole node ... ok\nnode: 1 passed, 0 failed, 0 skipped");
+        return ExitCode::SUCCESS;
+    }
+    println!(
+        "test a whole node ... FAILED\n{said}\nended {ended}, {left} processes left, not told: {missing:?}"
+    );
+    println!(
+        "--- warden\n{log}\n--- control\n{control_log}\n--- porter\n{porter_log}\n--- keeper was told\n{told}"
+    );
+    ExitCode::FAILURE
+}
+
+/// Processes that still run one of the node's programs.
+fn left_processes(programs: &Path) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let runs = |p: &std::fs::DirEntry| {
+        std::fs::read_link(p.path().join("exe")).is_ok_and(|e| e.starts_with(programs))
+    };
+    processes.filter(runs).count()
+}

@@ -47,3 +47,7 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 pub const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest id that a client gives its request.
 pub const REQUEST_ID_MAX: usize = 128;
+/// Of a refused body, at most this much is still taken, so that the client reads the refusal: 1 MiB.
+pub const DRAIN_MAX: usize = 1024 * 1024;
+/// And for at most this long.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(1);

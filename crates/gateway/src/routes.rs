@@ -14,7 +14,7 @@ use hyper::{HeaderMap, Method, Request, Response};
 use ops::event::{Event, EventKind, Outcome, Phase};
 
 use crate::clock;
-use crate::limits::{BODY_COST, BODY_GRACE, BODY_MAX, BODY_RATE_MIN, BODY_TIMEOUT};
+use crate::limits::{BODY_COST, BODY_GRACE, BODY_MAX, BODY_RATE_MIN, BODY_TIMEOUT, DRAIN_GRACE, DRAIN_MAX};
 use crate::oip;
 use crate::policy::{Holder, Policy, Served, actor};
 use crate::problem::Refusal;
@@ -137,7 +137,13 @@ async fn infer(
     holder.usage.take(holder.key.requests_per_minute, started)?;
     let _under_way = holder.usage.enter(holder.key.concurrency)?;
     let limit = usize::try_from(served.endpoint.body_max).unwrap_or(BODY_MAX).min(BODY_MAX);
-    let length = announced(headers, limit)?;
+    let length = match announced(headers, limit) {
+        Ok(length) => length,
+        Err(refusal) => {
+            drain(body).await;
+            return Err(refusal);
+        }
+    };
     let cost =
         u32::try_from(length.saturating_mul(BODY_COST).div_ceil(1024)).map_err(|_| Refusal::Overload)?;
     let _memory = shared.memory.try_acquire_many(cost).map_err(|_| Refusal::Overload)?;
@@ -232,6 +238,23 @@ fn announced(headers: &HeaderMap, limit: usize) -> Result<usize, Refusal> {
         Some(length) if length > limit => Err(Refusal::TooLarge(limit)),
         Some(length) => Ok(length),
     }
+}
+
+/// Takes some of a body that is refused, so that a client that is still sending reads the refusal instead of a
+/// reset; beyond that it is cut.
+async fn drain(mut body: Incoming) {
+    let some = async {
+        let mut left = DRAIN_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let len = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(len) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // Not ended in time: the refusal is sent all the same.
+    tokio::time::timeout(DRAIN_GRACE, some).await.unwrap_or_default();
 }
 
 /// Takes the body within its time and at its least rate.

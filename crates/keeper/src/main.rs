@@ -111,7 +111,7 @@ fn run(words: impl Iterator<Item = std::ffi::OsString>) -> Result<(), KeeperErro
     let log = log::open(&config, identity, signer, &provider)?;
     let signers = Signers::load(&keys)?;
     log::replace(&config.log_dir(), "vkey", format!("{key}\n").as_bytes())?;
-    for (name, text) in signers.public_files()? {
+    for (name, text) in signers.public_files() {
         log::replace(&config.log_dir(), name, text.as_bytes())?;
     }
     let socket = config.keeper_socket();

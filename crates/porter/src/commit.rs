@@ -171,7 +171,7 @@ mod tests {
         let directory = Unit::Directory("step-5".into());
         assert_eq!(commits.take_due(10, false), Some((directory.clone(), CommitRule::Rename, 10)));
         commits.change("step-5/a/_SUCCESS", false, Change::Closed, 20);
-        assert_eq!(commits.take_due(20, false), Some((directory.clone(), CommitRule::Marker, 20)));
+        assert_eq!(commits.take_due(20, false), Some((directory, CommitRule::Marker, 20)));
         commits.change("step-5/a/weights", false, Change::Closed, 20);
         assert_eq!(commits.take_due(20, false), None);
         for name in [".hidden", "x.tmp", "5.orbax-checkpoint-tmp-1", "y.incomplete"] {

@@ -87,7 +87,8 @@ impl State {
         loop {
             let last = stop.load(Ordering::SeqCst);
             let now = clock::monotonic_ms();
-            if now >= metrics_due || last {
+            // Metrics that control cannot take now stay in their file.
+            if last || (now >= metrics_due && self.writable()) {
                 self.read_metrics(last);
                 metrics_due = now.saturating_add(limits::METRICS_EVERY_MS);
             }
@@ -100,7 +101,7 @@ impl State {
                     Err(_) => open = false,
                 }
             } else if last {
-                self.left_out_note();
+                self.left_out_note(true);
                 return;
             } else if !open {
                 clock::pause_ms(100);
@@ -112,15 +113,21 @@ impl State {
     fn tick(&mut self) {
         let second = clock::monotonic_ms() / 1000;
         if second != self.second {
-            self.left_out_note();
+            self.left_out_note(false);
             self.second = second;
             self.bytes = 0;
             self.metrics = 0;
         }
     }
 
-    fn left_out_note(&mut self) {
-        if self.left_out > 0 {
+    fn writable(&self) -> bool {
+        let mut set = [PollFd::new(&self.conn, PollFlags::OUT)];
+        rustix::event::poll(&mut set, Some(&clock::timespec(0))).is_ok_and(|n| n > 0)
+    }
+
+    /// Says how much was left out. At the end it waits for control to take it.
+    fn left_out_note(&mut self, last: bool) {
+        if self.left_out > 0 && (last || self.writable()) {
             let note = format!("\n[{} bytes of output left out: too much in one second]\n", self.left_out);
             self.left_out = 0;
             self.tell_output(note.into_bytes());
@@ -141,7 +148,8 @@ impl State {
     fn print(&mut self, bytes: &[u8]) {
         self.tick();
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if self.bytes.saturating_add(len) <= limits::OUTPUT_BYTES_PER_S {
+        // A control that does not read must not stop the job.
+        if self.bytes.saturating_add(len) <= limits::OUTPUT_BYTES_PER_S && self.writable() {
             self.bytes = self.bytes.saturating_add(len);
             self.tell_output(bytes.to_vec());
         } else {

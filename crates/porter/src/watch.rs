@@ -87,6 +87,7 @@ impl Watch {
 
     /// Watches one directory and all below it. One that cannot be watched is found by the rescan.
     fn add(&mut self, path: &str) {
+        let (told, now) = (!path.is_empty(), clock::monotonic_ms());
         let mut waiting = vec![path.to_owned()];
         while let Some(path) = waiting.pop() {
             if self.watched.len() >= limits::WATCHES_MAX || path.split('/').count() > limits::DEPTH_MAX {
@@ -101,10 +102,16 @@ impl Watch {
             }
             let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
             let names = tree::list(fd.as_fd(), &prefix).unwrap_or_default();
-            waiting.extend(names.into_iter().filter_map(|named| match named {
-                Named::Directory(path) => Some(path),
-                Named::File(_) | Named::Other(_) => None,
-            }));
+            for named in names {
+                match named {
+                    Named::Directory(path) => waiting.push(path),
+                    // Written before the watch was there: a marker among them counts all the same.
+                    Named::File(entry) if told => {
+                        self.commits.change(&entry.path, false, Change::Closed, now)
+                    }
+                    Named::File(_) | Named::Other(_) => {}
+                }
+            }
         }
     }
 
@@ -257,7 +264,7 @@ impl Watch {
             Unit::Files => seen.first().map_or_else(|| "checkpoints".to_owned(), |e| e.path.clone()),
             Unit::Directory(name) => name.clone(),
         };
-        let known = format!("{}: {error}", path);
+        let known = format!("{path}: {error}");
         self.settled.insert(unit, seen);
         if self.reported.len() < limits::REPORTED_MAX && self.reported.insert(known) {
             Attempt::Refused { path, error }

@@ -115,7 +115,7 @@ fn a_rename_commits_at_once_and_unfinished_names_never() {
     porter.shell("mkdir x.incomplete && echo 1 > x.incomplete/a.json; echo 1 > .hidden.json");
     assert!(porter.quiet_for(500));
     // A marker in a directory that grows in place.
-    porter.shell("mkdir -p step-9/a && echo 1 > step-9/a/x.json && echo ok > step-9/_SUCCESS");
+    porter.shell("mkdir -p step-9/a && echo '[1]' > step-9/a/x.json && echo ok > step-9/_SUCCESS");
     let heard = porter.hear_until(|h| !h.tickets.is_empty());
     assert_eq!(heard.tickets[0].rule, CommitRule::Marker);
     let paths: Vec<&str> = heard.tickets[0].files.iter().map(|f| f.path.as_str()).collect();
@@ -143,12 +143,12 @@ fn links_pipes_and_second_names_are_never_followed() {
     let secret = porter.root.join("secret");
     symlink(&secret, porter.checkpoints().join("link.json")).unwrap();
     porter.shell("mkfifo pipe.json; echo 1 > one.json; ln one.json two.json; mkdir d; ln -s /etc d/up; echo 2 > d/x.json");
-    porter.shell("echo 3 > good.json");
+    porter.shell("echo '[3]' > good.json");
     let heard = porter.hear_until(|h| !h.tickets.is_empty() && h.malformed.len() >= 5);
     for ticket in &heard.tickets {
         for file in &ticket.files {
             assert_eq!(file.path, "good.json");
-            assert_eq!(file.content, b"3\n");
+            assert_eq!(file.content, b"[3]\n");
         }
     }
     let said: Vec<&str> = heard.malformed.iter().map(|(path, _)| path.as_str()).collect();
@@ -182,7 +182,7 @@ fn hostile_and_broken_files_are_no_checkpoints() {
 fn a_full_disk_while_sealing_is_said_and_harms_nothing() {
     let porter = Porter::start(&["--quiet-ms", "50"]);
     porter.watch();
-    porter.shell("echo 1 > a.json");
+    porter.shell("echo '[1]' > a.json");
     // /dev/full: every write fails with ENOSPC.
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let (bytes, _) = porter.conn.recv(ops::MESSAGE_MAX, 0).unwrap();
@@ -195,13 +195,13 @@ fn a_full_disk_while_sealing_is_said_and_harms_nothing() {
         heard.malformed
     );
     let heard = porter.hear_until(|h| !h.tickets.is_empty());
-    assert_eq!(heard.tickets[0].files[0].content, b"1\n");
+    assert_eq!(heard.tickets[0].files[0].content, b"[1]\n");
 }
 
 #[test]
 fn inputs_are_opened_into_their_mount_and_altered_ones_leave_nothing() {
     let porter = Porter::start(&[]);
-    let content: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
+    let content: Vec<u8> = (0..3_000_000u32).map(|i| u8::try_from(i % 251).unwrap()).collect();
     let (file, fd, at) = seal(&porter.root, "a/b/data.bin", &content);
     assert_eq!(porter.ask(&Request::Fill { input: 0, file: file.clone() }, Some(&fd)).0, Ok((1, 3_000_000)));
     let target = porter.root.join("input/a/b/data.bin");

@@ -43,6 +43,9 @@ pub(crate) struct Ticket {
     pub(crate) tensors: Vec<Tensor>,
 }
 
+/// Counts of what was done, or code and detail of a refusal.
+pub(crate) type Answer = Result<(u32, u64), (String, String)>;
+
 /// What came while waiting.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
@@ -82,7 +85,7 @@ impl Porter {
             chown(root.join(name), Some(JOB_UID), Some(JOB_UID)).unwrap();
         }
         let (ours, theirs) = Conn::pair().unwrap();
-        ours.set_timeout(Some(Duration::from_secs(60))).unwrap();
+        ours.set_timeout(Some(Duration::from_secs(15))).unwrap();
         let (read, write) = std::io::pipe().unwrap();
         let theirs: OwnedFd = theirs.into();
         let scratch = File::open(root.join("scratch")).unwrap();
@@ -123,11 +126,7 @@ impl Porter {
     }
 
     /// Asks and hears everything until the answer.
-    pub(crate) fn ask(
-        &self,
-        request: &Request,
-        fd: Option<&File>,
-    ) -> (Result<(u32, u64), (String, String)>, Heard) {
+    pub(crate) fn ask(&self, request: &Request, fd: Option<&File>) -> (Answer, Heard) {
         self.send(request, fd);
         let mut heard = Heard::default();
         loop {
@@ -143,7 +142,7 @@ impl Porter {
         assert!(self.ask(&request, None).0.is_ok());
     }
 
-    pub(crate) fn collect(&self) -> (Result<(u32, u64), (String, String)>, Heard) {
+    pub(crate) fn collect(&self) -> (Answer, Heard) {
         self.ask(&Request::Collect { scope: Text::new(SCOPE).unwrap(), max_bytes: 64 << 20 }, None)
     }
 
@@ -151,6 +150,8 @@ impl Porter {
     pub(crate) fn hear_until(&self, enough: impl Fn(&Heard) -> bool) -> Heard {
         let mut heard = Heard::default();
         while !enough(&heard) {
+            let waits = host::channel::wait_readable(&self.conn, 15_000).unwrap();
+            assert!(waits, "nothing came any more; heard {heard:?}");
             assert!(self.hear(&mut heard).is_none());
         }
         heard
@@ -166,7 +167,7 @@ impl Porter {
     }
 
     /// Takes one message; an answer if it is one.
-    fn hear(&self, heard: &mut Heard) -> Option<Result<(u32, u64), (String, String)>> {
+    fn hear(&self, heard: &mut Heard) -> Option<Answer> {
         let (bytes, _) = self.conn.recv(ops::MESSAGE_MAX, 0).unwrap();
         match ops::from_bytes::<Told>(&bytes).unwrap() {
             Told::Done { files, bytes } => return Some(Ok((files, bytes))),
@@ -251,6 +252,10 @@ impl Drop for Porter {
     }
 }
 
+fn at(offset: u64) -> usize {
+    usize::try_from(offset).unwrap()
+}
+
 fn key(byte: u8) -> [u8; 32] {
     [byte; 32]
 }
@@ -260,13 +265,13 @@ pub(crate) fn open(path: &Path, mut dek: [u8; 32], digest: &Digest) -> Vec<u8> {
     let bytes = fs::read(path).unwrap();
     let header: Header = bytes[..HEADER_LEN].try_into().unwrap();
     let layout = Layout::parse(&header, bytes.len() as u64).unwrap();
-    let tags = bytes[layout.tags_offset() as usize..].to_vec();
+    let tags = bytes[at(layout.tags_offset())..].to_vec();
     let scope: KeyScope = SCOPE.parse().unwrap();
     let opener =
         Opener::verify(&header, tags, bytes.len() as u64, &Dek::take(&mut dek), &scope, digest).unwrap();
     let mut content = vec![];
     for i in 0..layout.chunks() {
-        let from = layout.chunk_offset(i) as usize;
+        let from = at(layout.chunk_offset(i));
         let mut chunk = bytes[from..from + layout.chunk_len(i).unwrap()].to_vec();
         opener.open_chunk(i, &mut chunk).unwrap();
         content.extend(chunk);
@@ -279,8 +284,8 @@ pub(crate) fn seal(dir: &Path, path: &str, content: &[u8]) -> (SealedFile, File,
     let sealer = Sealer::new(FreshDek::take(&mut key(7)), key(9), ChunkSize::default(), Content::Unknown);
     let mut out = vec![0u8; HEADER_LEN];
     let mut emit = |offset: u64, bytes: &[u8]| {
-        out.resize(out.len().max(offset as usize + bytes.len()), 0);
-        out[offset as usize..offset as usize + bytes.len()].copy_from_slice(bytes);
+        out.resize(out.len().max(at(offset) + bytes.len()), 0);
+        out[at(offset)..at(offset) + bytes.len()].copy_from_slice(bytes);
         Ok::<(), vault::SefError>(())
     };
     let mut sealer = sealer.unwrap();
@@ -288,8 +293,8 @@ pub(crate) fn seal(dir: &Path, path: &str, content: &[u8]) -> (SealedFile, File,
     let sealed = sealer.finish(&SCOPE.parse().unwrap(), &mut emit).unwrap();
     out.extend_from_slice(&sealed.tags);
     out[..HEADER_LEN].copy_from_slice(sealed.header.as_ref());
-    let at = dir.join(format!("sealed-{}", path.replace('/', "_")));
-    fs::write(&at, &out).unwrap();
+    let stored = dir.join(format!("sealed-{}", path.replace('/', "_")));
+    fs::write(&stored, &out).unwrap();
     let file = SealedFile {
         path: Text::new(path).unwrap(),
         size: content.len() as u64,
@@ -297,5 +302,5 @@ pub(crate) fn seal(dir: &Path, path: &str, content: &[u8]) -> (SealedFile, File,
         scope: Text::new(SCOPE).unwrap(),
         dek: key(7),
     };
-    (file, File::open(&at).unwrap(), at)
+    (file, File::open(&stored).unwrap(), stored)
 }

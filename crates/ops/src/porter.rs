@@ -82,6 +82,9 @@ choice! {
             max_bytes: u64 },
         /// Leave.
         10 Finish {},
+        /// Inspects each file of an input that is filled and not done; one `Told::Inspected` a file, then `Done`.
+        11 Inspect { /// Index of the input.
+            input: u8 },
     }
 }
 
@@ -198,6 +201,15 @@ choice! {
         /// The reason that the job left in `output/failure`.
         11 Failure { /// Text.
             reason: Text<1024> },
+        /// What the inspector says of one file.
+        12 Inspected { /// Relative path.
+            path: Text<1024>,
+            /// Format, as inspected.
+            format: Text<32>,
+            /// load, load-with-policy, refuse.
+            verdict: Text<24>,
+            /// Findings, as text with their codes.
+            findings: List<Text<256>, 8> },
     }
 }
 

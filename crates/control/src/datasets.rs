@@ -1,0 +1,173 @@
+//! Data sets: named, versioned, pinned by the digest of their manifest.
+
+use std::sync::Arc;
+
+use api::{Check, Page, Verification};
+use base::Digest;
+use base::names::Name;
+use ops::event::{Event, EventKind, Outcome, Phase, Severity};
+use store::records::{Dataset, File};
+use store::{PageRequest, StoreError};
+use training::contract::{TreeFile, tree_digest};
+use vault::KeyScope;
+
+use crate::Fail;
+use crate::auth::Principal;
+use crate::clock::now;
+use crate::imports::wire_file;
+use crate::node::{Node, correlation, store_fail, time};
+
+/// Manifest digest of files.
+pub(crate) fn manifest(files: &[File]) -> Digest {
+    let files: Vec<_> =
+        files.iter().map(|f| TreeFile { path: f.path.clone(), size: f.size, digest: f.digest }).collect();
+    tree_digest(&files)
+}
+
+/// Registers a version. The same content as the newest version is that version.
+pub(crate) fn create(
+    node: &Arc<Node>,
+    principal: &Principal,
+    tenant: &Name,
+    name: &Name,
+    files: Vec<File>,
+) -> Result<api::Dataset, Fail> {
+    let digest = manifest(&files);
+    let bytes = files.iter().map(|f| f.size).fold(0, u64::saturating_add);
+    if bytes == 0 {
+        return Err(Fail::invalid("a data set without a single byte cannot be imported"));
+    }
+    let at = now().as_millis();
+    let event = Event::new(EventKind::DatasetImport, Phase::Intent, Outcome::Unknown, at, correlation()?)
+        .tenant(tenant.as_str())
+        .actor(&principal.actor())
+        .asset("dataset", name.as_str(), Some(digest))
+        .detail("files", &files.len().to_string())
+        .detail("bytes", &bytes.to_string());
+    let record = node.keeper.audited_with(
+        event,
+        || {
+            node.meta
+                .transaction(|tx| {
+                    let rows = tx.of(tenant);
+                    let last = rows.last_under::<Dataset, _, _>(name)?;
+                    if let Some(last) = last.as_ref().filter(|l| l.record.manifest_digest == digest) {
+                        return Ok(last.record.clone());
+                    }
+                    let version = last.map_or(1, |l| l.record.version.saturating_add(1));
+                    let record = Dataset {
+                        tenant: tenant.clone(),
+                        name: name.clone(),
+                        version,
+                        manifest_digest: digest,
+                        files,
+                        bytes,
+                        created_ms: at,
+                    };
+                    rows.insert(&record)?;
+                    Ok::<_, StoreError>(record)
+                })
+                .map_err(store_fail)
+        },
+        |event, record| event.detail("version", &record.version.to_string()),
+    )?;
+    Ok(wire(&record))
+}
+
+/// One version; 0 is the newest.
+pub(crate) fn find(node: &Node, tenant: &Name, name: &Name, version: u64) -> Result<Dataset, Fail> {
+    let stored = node
+        .meta
+        .read(|tx| match version {
+            0 => tx.of(tenant).last_under::<Dataset, _, _>(name),
+            v => tx.of(tenant).get::<Dataset>(&(name.clone(), v)),
+        })
+        .map_err(store_fail)?;
+    let shown = if version == 0 { name.to_string() } else { format!("{name}@{version}") };
+    Ok(stored.ok_or_else(|| Fail::not_found("data set", &shown))?.record)
+}
+
+pub(crate) fn show(node: &Arc<Node>, tenant: &Name, name: &Name, version: u64) -> Result<api::Dataset, Fail> {
+    Ok(wire(&find(node, tenant, name, version)?))
+}
+
+pub(crate) fn list(node: &Arc<Node>, tenant: &Name) -> Result<Page<api::Dataset>, Fail> {
+    node.tenant(tenant)?;
+    let page =
+        node.meta.read(|tx| tx.of(tenant).list::<Dataset>(&PageRequest::default())).map_err(store_fail)?;
+    Ok(Page { items: page.items.iter().map(|s| wire(&s.record)).collect(), next: page.next })
+}
+
+/// Opens every file and compares it with its digest.
+pub(crate) fn verify(
+    node: &Arc<Node>,
+    principal: &Principal,
+    tenant: &Name,
+    name: &Name,
+    version: u64,
+) -> Result<Verification, Fail> {
+    let record = find(node, tenant, name, version)?;
+    let subject = format!("{name}@{}", record.version);
+    let correlation = correlation()?;
+    let checks = verify_files(
+        node,
+        &KeyScope::Tenant(tenant.clone()),
+        &record.files,
+        &principal.actor(),
+        correlation,
+    )?;
+    let verified = checks.iter().all(|c| c.ok) && manifest(&record.files) == record.manifest_digest;
+    let outcome = if verified { Outcome::Success } else { Outcome::Failure };
+    let severity = if verified { Severity::Informational } else { Severity::High };
+    let event = Event::new(EventKind::DatasetVerify, Phase::Outcome, outcome, now().as_millis(), correlation)
+        .tenant(tenant.as_str())
+        .actor(&principal.actor())
+        .asset("dataset", &subject, Some(record.manifest_digest))
+        .severity(severity)
+        .because(
+            &checks
+                .iter()
+                .filter(|c| !c.ok)
+                .map(|c| format!("{}: {}", c.name, c.detail))
+                .collect::<Vec<_>>()
+                .join("; "),
+        );
+    node.keeper.append(event)?;
+    Ok(Verification { subject, verified, checks })
+}
+
+/// Opens and reads each sealed file to its end: every tag, and the digest that the header binds.
+pub(crate) fn verify_files(
+    node: &Node,
+    scope: &KeyScope,
+    files: &[File],
+    actor: &str,
+    correlation: u128,
+) -> Result<Vec<Check>, Fail> {
+    let mut checks = Vec::new();
+    for file in files {
+        let purpose = format!("verify {}", file.path);
+        let result = node
+            .reader(scope, &file.digest, actor, &purpose, correlation)
+            .and_then(|reader| reader.verify_all().map_err(store_fail));
+        checks.push(match result {
+            Ok(()) => Check { name: file.path.clone(), ok: true, detail: format!("sha256 {}", file.digest) },
+            // What the keeper or the disk could not do says nothing about the file.
+            Err(fail) if fail.status >= 500 => return Err(fail),
+            Err(fail) => Check { name: file.path.clone(), ok: false, detail: fail.line() },
+        });
+    }
+    Ok(checks)
+}
+
+fn wire(record: &Dataset) -> api::Dataset {
+    api::Dataset {
+        tenant: record.tenant.to_string(),
+        name: record.name.to_string(),
+        version: record.version,
+        digest: record.manifest_digest.hex(),
+        bytes: record.bytes,
+        files: record.files.iter().map(wire_file).collect(),
+        created: time(record.created_ms),
+    }
+}

@@ -1,0 +1,495 @@
+//! Endpoints: a model is admitted, opened into a sandbox, and made known to the gateway. A model that does not
+//! verify is not served.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api::{EndpointDeploy, Page};
+use base::id::{EndpointId, RunId};
+use base::names::Name;
+use ops::event::{Event, EventKind, Outcome, Phase, Severity};
+use ops::snapshot::Snapshot;
+use ops::warden::{Image, InputKind, Limits, Operation, Profile, Program, RunKind};
+use ops::{List, Text};
+use store::meta::Stored;
+use store::records::{ApiKey, Endpoint, EndpointState, KeyUse, Model};
+use store::{PageRequest, StoreError};
+use vault::KeyScope;
+
+use crate::auth::Principal;
+use crate::clock::{now, random};
+use crate::node::{Node, correlation, store_fail, time};
+use crate::run::{FileRef, InputPlan, Purpose, Run, RunEvent, text};
+use crate::{Fail, models};
+
+/// Endpoints served at once.
+const SERVING_MAX: usize = 64;
+/// Memory of a served model beyond its files: the runtime and its buffers. tract keeps the weights a second time.
+const RUNTIME_BYTES: u64 = 512 << 20;
+/// Processes and threads of a runtime.
+const RUNTIME_PIDS: u32 = 64;
+/// A runtime that cannot load its model ends within this time; then the deployment failed.
+const SETTLE: Duration = Duration::from_millis(400);
+/// How often the gateway hears from control even if nothing changed.
+const PUSH_EVERY: Duration = Duration::from_secs(5);
+/// A snapshot that is not renewed ends after this long, and with it all serving.
+const SNAPSHOT_LIFE_MS: u64 = 120_000;
+/// Quota of a key unless policy says otherwise: requests a minute.
+const REQUESTS_A_MINUTE: u32 = 6_000;
+/// Requests of one key under way at once.
+const CONCURRENCY: u32 = 16;
+/// Longest request of an endpoint.
+const BODY_MAX: u32 = 16 << 20;
+
+/// What is being served.
+#[derive(Debug)]
+pub(crate) struct Endpoints {
+    running: Mutex<HashMap<EndpointId, SyncSender<()>>>,
+    generation: AtomicU64,
+    dirty: AtomicBool,
+    pushing: Mutex<()>,
+}
+
+impl Default for Endpoints {
+    fn default() -> Self {
+        Self {
+            running: Mutex::default(),
+            // Rises over restarts of control too: no two snapshots share a generation.
+            generation: AtomicU64::new(now().as_millis()),
+            dirty: AtomicBool::new(true),
+            pushing: Mutex::new(()),
+        }
+    }
+}
+
+pub(crate) fn find(node: &Node, tenant: &Name, name: &Name) -> Result<Stored<Endpoint>, Fail> {
+    let mut found = all(node, tenant)?.into_iter().filter(|s| s.record.name == *name).collect::<Vec<_>>();
+    // The one that serves, else the newest of this name.
+    found.sort_by_key(|s| (s.record.state == EndpointState::Serving, s.record.created_ms));
+    found.pop().ok_or_else(|| Fail::not_found("endpoint", name.as_str()))
+}
+
+fn all(node: &Node, tenant: &Name) -> Result<Vec<Stored<Endpoint>>, Fail> {
+    node.tenant(tenant)?;
+    let page =
+        node.meta.read(|tx| tx.of(tenant).list::<Endpoint>(&PageRequest::default())).map_err(store_fail)?;
+    Ok(page.items)
+}
+
+pub(crate) fn list(node: &Arc<Node>, tenant: &Name) -> Result<Page<api::Endpoint>, Fail> {
+    Ok(Page { items: all(node, tenant)?.iter().map(|s| wire(node, &s.record)).collect(), next: None })
+}
+
+pub(crate) fn show(node: &Arc<Node>, tenant: &Name, name: &Name) -> Result<api::Endpoint, Fail> {
+    Ok(wire(node, &find(node, tenant, name)?.record))
+}
+
+/// Admits a model and serves it.
+pub(crate) fn deploy(
+    node: &Arc<Node>,
+    principal: &Principal,
+    tenant: &Name,
+    request: &EndpointDeploy,
+) -> Result<api::Endpoint, Fail> {
+    let name: Name =
+        request.name.parse().map_err(|e: base::names::NameError| Fail::invalid(e.to_string()))?;
+    let (model, version) = models::reference(&request.model)?;
+    let model = models::find(node, tenant, &model, version)?;
+    let active =
+        |s: &Stored<Endpoint>| matches!(s.record.state, EndpointState::Serving | EndpointState::Starting);
+    if all(node, tenant)?.iter().any(|s| s.record.name == name && active(s)) {
+        return Err(Fail::conflict(format!("endpoint `{name}` serves already"))
+            .help(format!("stop it with `strongroom endpoint stop {name} --yes`, or choose another name")));
+    }
+    if node.endpoints.running.lock().unwrap_or_else(PoisonError::into_inner).len() >= SERVING_MAX {
+        return Err(Fail::conflict(format!("this node serves its {SERVING_MAX} endpoints")));
+    }
+    let at = now();
+    let record = Endpoint {
+        tenant: tenant.clone(),
+        id: EndpointId::new(at, random::<10>()?),
+        name,
+        model: model.name.clone(),
+        model_version: model.version,
+        model_digest: model.root_digest,
+        bom_digest: model.bom_digest.unwrap_or(base::Digest::from_bytes([0; 32])),
+        state: EndpointState::Starting,
+        reason: None,
+        isolation: Vec::new(),
+        created_ms: at.as_millis(),
+    };
+    node.meta.transaction(|tx| tx.of(tenant).insert(&record)).map_err(store_fail)?;
+    let record = serve(node, &principal.actor(), &record, &model)?;
+    Ok(wire(node, &record))
+}
+
+/// Serves again what was served before control was restarted.
+pub(crate) fn restore(node: &Arc<Node>) {
+    let page = node.meta.read(|tx| tx.list_all::<Endpoint>(&PageRequest::default())).map_err(store_fail);
+    let before = match page {
+        Ok(page) => page.items,
+        Err(fail) => return crate::log::line("endpoint", &fail.line()),
+    };
+    for stored in before {
+        let record = stored.record;
+        if !matches!(record.state, EndpointState::Serving | EndpointState::Starting) {
+            continue;
+        }
+        let tried = models::find(node, &record.tenant, &record.model, record.model_version)
+            .and_then(|model| serve(node, "platform", &record, &model));
+        if let Err(fail) = tried {
+            crate::log::line("endpoint", &format!("not served again: {}", fail.line()));
+        }
+    }
+}
+
+/// The event of a deployment, and its end in the record whatever happens.
+fn serve(node: &Arc<Node>, actor: &str, record: &Endpoint, model: &Model) -> Result<Endpoint, Fail> {
+    let cor = correlation()?;
+    let event =
+        Event::new(EventKind::EndpointDeploy, Phase::Intent, Outcome::Unknown, now().as_millis(), cor)
+            .tenant(record.tenant.as_str())
+            .actor(actor)
+            .asset("endpoint", record.name.as_str(), Some(record.model_digest))
+            .bom(record.bom_digest)
+            .detail("model", &format!("{}@{}", record.model, record.model_version));
+    let result = node.keeper.audited(event, || start(node, actor, record, model, cor));
+    let (state, reason, isolation) = match &result {
+        Ok(isolation) => (EndpointState::Serving, None, isolation.clone()),
+        Err(fail) if fail.status < 500 => (EndpointState::Refused, Some(fail.line()), Vec::new()),
+        Err(fail) => (EndpointState::Failed, Some(fail.line()), Vec::new()),
+    };
+    let record = set_state(node, record, state, reason, isolation)?;
+    match result {
+        Ok(_) => {
+            push_now(node)?;
+            Ok(record)
+        }
+        Err(fail) => Err(fail),
+    }
+}
+
+type Isolation = Vec<(String, String, String)>;
+
+fn start(
+    node: &Arc<Node>,
+    actor: &str,
+    record: &Endpoint,
+    model: &Model,
+    cor: u128,
+) -> Result<Isolation, Fail> {
+    let event = |outcome| {
+        Event::new(EventKind::ModelVerify, Phase::Outcome, outcome, now().as_millis(), cor)
+            .tenant(model.tenant.as_str())
+            .actor(actor)
+            .asset("model", &format!("{}@{}", model.name, model.version), Some(model.root_digest))
+    };
+    let admitted = models::admit(node, model);
+    match &admitted {
+        Ok(()) => node.keeper.append(event(Outcome::Success))?,
+        Err(fail) => {
+            node.keeper.append(event(Outcome::Refused).severity(Severity::High).because(&fail.line()))?
+        }
+    };
+    admitted?;
+    let loaded = load(node, actor, record, model, cor);
+    let mut run = match loaded {
+        Ok(run) => run,
+        Err(fail) => {
+            // What the porter or the warden refuses is in the bytes: this model is not used again.
+            if fail.status == 422 {
+                models::quarantine(node, model, &fail.line(), cor)?;
+                set_aside(node, model, actor, cor)?;
+            }
+            return Err(fail);
+        }
+    };
+    let program = Program::Runtime { endpoint: record.id.bits(), name: text(record.name.as_str())? };
+    run.start(Operation::Start {
+        run: run.id.bits(),
+        image: Image::Host {},
+        program,
+        env: List::default(),
+        cwd: text("/")?,
+        profile: Profile::Inference,
+        wall_time_s: 0,
+    })?;
+    if let Some(RunEvent::Exited(exit)) = run.next(SETTLE) {
+        return Err(Fail::internal(
+            "the runtime ended while it loaded the model",
+            format!("{} {} {}", exit.cause, exit.code, exit.detail),
+        ));
+    }
+    let report = run.report()?;
+    let isolation =
+        report.iter().map(|f| (f.name.to_string(), f.state.to_string(), f.detail.to_string())).collect();
+    let (stop, stopped) = sync_channel(1);
+    node.endpoints.running.lock().unwrap_or_else(PoisonError::into_inner).insert(record.id, stop);
+    let (watcher, endpoint) = (Arc::clone(node), record.clone());
+    std::thread::Builder::new()
+        .name(format!("endpoint-{}", record.name))
+        .spawn(move || watch(&watcher, &endpoint, run, &stopped))
+        .map_err(|e| Fail::internal("no thread for the endpoint", e))?;
+    Ok(isolation)
+}
+
+/// Moves the stored files that do not open out of reach, as evidence.
+fn set_aside(node: &Node, model: &Model, actor: &str, cor: u128) -> Result<(), Fail> {
+    let scope = KeyScope::Tenant(model.tenant.clone());
+    let checks = crate::datasets::verify_files(node, &scope, &model.files, actor, cor)?;
+    for (file, check) in model.files.iter().zip(checks).filter(|(_, c)| !c.ok) {
+        node.quarantine(&scope, &file.digest, &check.detail)?;
+    }
+    Ok(())
+}
+
+/// Opens the model's files into the sandbox's mount and freezes it.
+fn load(node: &Arc<Node>, actor: &str, record: &Endpoint, model: &Model, cor: u128) -> Result<Run, Fail> {
+    let scope = KeyScope::Tenant(model.tenant.clone());
+    let files: Vec<FileRef> = model
+        .files
+        .iter()
+        .map(|f| FileRef { path: f.path.clone(), size: f.size, digest: f.digest, scope: scope.clone() })
+        .collect();
+    let bytes = files.iter().map(|f| f.size).fold(0, u64::saturating_add);
+    let plan = InputPlan { kind: InputKind::Model {}, files };
+    let purpose = Purpose {
+        tenant: model.tenant.to_string(),
+        actor: actor.to_owned(),
+        what: format!("serve {}@{} at {}", model.name, model.version, record.name),
+        correlation: cor,
+    };
+    let limits = Limits {
+        memory_bytes: bytes.saturating_mul(3).saturating_add(RUNTIME_BYTES),
+        cpu_milli: node.facts.cpus.saturating_mul(1000),
+        pids: RUNTIME_PIDS,
+        scratch_bytes: 0,
+    };
+    let id = RunId::new(now(), random::<10>()?);
+    let mut run =
+        Run::start_porter(node, id, RunKind::Serving, limits, std::slice::from_ref(&plan), purpose)?;
+    run.fill(0, &plan)?;
+    let event = Event::new(EventKind::ModelLoad, Phase::Outcome, Outcome::Success, now().as_millis(), cor)
+        .tenant(model.tenant.as_str())
+        .actor(actor)
+        .asset("model", &format!("{}@{}", model.name, model.version), Some(model.root_digest))
+        .bom(record.bom_digest)
+        .detail("run", &id.to_string());
+    node.keeper.append(event)?;
+    Ok(run)
+}
+
+/// Stands by a served model until it is stopped or ends by itself.
+fn watch(node: &Arc<Node>, endpoint: &Endpoint, mut run: Run, stopped: &Receiver<()>) {
+    let ended = loop {
+        if stopped.try_recv().is_ok() {
+            break None;
+        }
+        match run.next(Duration::from_millis(50)) {
+            Some(RunEvent::Exited(exit)) => {
+                break Some(format!("the runtime ended: {} {}", exit.cause, exit.code));
+            }
+            Some(RunEvent::PorterGone) => break Some("the porter of the endpoint ended".to_owned()),
+            Some(RunEvent::Told(_)) | None => {}
+        }
+    };
+    node.endpoints.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&endpoint.id);
+    let state = if ended.is_some() { EndpointState::Failed } else { EndpointState::Stopped };
+    if let Err(fail) =
+        set_state(node, endpoint, state, ended.clone(), Vec::new()).and_then(|_| push_now(node))
+    {
+        crate::log::line("endpoint", &fail.line());
+    }
+    if let Err(fail) = run.destroy() {
+        crate::log::line("endpoint", &fail.line());
+    }
+    let outcome = if ended.is_some() { Outcome::Failure } else { Outcome::Success };
+    let event = Event::new(EventKind::ModelUnload, Phase::Observed, outcome, now().as_millis(), 0)
+        .tenant(endpoint.tenant.as_str())
+        .asset("endpoint", endpoint.name.as_str(), Some(endpoint.model_digest))
+        .because(ended.as_deref().unwrap_or("stopped on request"));
+    if let Err(fail) = node.keeper.append(event) {
+        crate::log::line("endpoint", &fail.line());
+    }
+}
+
+pub(crate) fn stop(
+    node: &Arc<Node>,
+    principal: &Principal,
+    tenant: &Name,
+    name: &Name,
+) -> Result<api::Endpoint, Fail> {
+    let record = find(node, tenant, name)?.record;
+    let event = Event::new(
+        EventKind::EndpointStop,
+        Phase::Intent,
+        Outcome::Unknown,
+        now().as_millis(),
+        correlation()?,
+    )
+    .tenant(tenant.as_str())
+    .actor(&principal.actor())
+    .asset("endpoint", name.as_str(), Some(record.model_digest));
+    node.keeper.audited(event, || {
+        let running =
+            node.endpoints.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&record.id);
+        match running {
+            Some(stop) => {
+                // A full channel is a stop that was asked for already.
+                stop.try_send(()).ok();
+                Ok(())
+            }
+            None => Err(Fail::conflict(format!("endpoint `{name}` does not serve"))),
+        }
+    })?;
+    let record = set_state(node, &record, EndpointState::Stopped, None, Vec::new())?;
+    push_now(node)?;
+    Ok(wire(node, &record))
+}
+
+fn set_state(
+    node: &Node,
+    endpoint: &Endpoint,
+    state: EndpointState,
+    reason: Option<String>,
+    isolation: Isolation,
+) -> Result<Endpoint, Fail> {
+    node.meta
+        .transaction(|tx| {
+            let rows = tx.of(&endpoint.tenant);
+            let Some(mut stored) = rows.get::<Endpoint>(&endpoint.id)? else { return Ok(endpoint.clone()) };
+            stored.record.state = state;
+            stored.record.reason = reason;
+            if !isolation.is_empty() {
+                stored.record.isolation = isolation;
+            }
+            rows.update(&stored)?;
+            Ok::<_, StoreError>(stored.record)
+        })
+        .map_err(store_fail)
+}
+
+fn wire(node: &Node, record: &Endpoint) -> api::Endpoint {
+    let serving = record.state == EndpointState::Serving;
+    let url =
+        address(node).filter(|_| serving).map(|a| format!("https://{a}/v2/models/{}/infer", record.name));
+    api::Endpoint {
+        id: record.id.to_string(),
+        tenant: record.tenant.to_string(),
+        name: record.name.to_string(),
+        model: format!("{}@{}", record.model, record.model_version),
+        state: record.state.as_str().to_owned(),
+        reason: record.reason.clone(),
+        model_digest: record.model_digest.hex(),
+        bom_digest: record.bom_digest.hex(),
+        url,
+        created: time(record.created_ms),
+        isolation: record.isolation.iter().map(crate::status::feature).collect(),
+    }
+}
+
+/// Address of the gateway, as it says itself.
+pub(crate) fn address(node: &Node) -> Option<String> {
+    let text = std::fs::read_to_string(node.config.listen_file()).ok()?;
+    text.trim().parse::<std::net::SocketAddr>().ok().map(|a| a.to_string())
+}
+
+/// Pushes the policy soon: for what may wait a moment.
+pub(crate) fn push_soon(node: &Node) {
+    node.endpoints.dirty.store(true, Ordering::Release);
+}
+
+/// Pushes the policy to the gateway and waits until it is in force.
+pub(crate) fn push_now(node: &Node) -> Result<(), Fail> {
+    let _one = node.endpoints.pushing.lock().unwrap_or_else(PoisonError::into_inner);
+    node.endpoints.dirty.store(false, Ordering::Release);
+    let snapshot = snapshot(node)?;
+    let pushed = net::block_on(net::push::push(&node.config.gateway_socket(), &snapshot));
+    match pushed {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(failed(node, &base::error::chain(&error))),
+        Err(error) => Err(failed(node, &error.to_string())),
+    }
+}
+
+fn failed(node: &Node, reason: &str) -> Fail {
+    push_soon(node);
+    Fail::unavailable("the gateway did not take the new policy; it is pushed again until it does", reason)
+}
+
+/// Keeps the gateway's policy fresh.
+pub(crate) fn keep_pushing(node: &Arc<Node>) {
+    let mut waited = PUSH_EVERY;
+    let step = Duration::from_millis(200);
+    loop {
+        if waited >= PUSH_EVERY || node.endpoints.dirty.load(Ordering::Acquire) {
+            waited = Duration::ZERO;
+            if let Err(fail) = push_now(node) {
+                crate::log::line("gateway", &fail.line());
+                std::thread::sleep(Duration::from_millis(300));
+            }
+        }
+        std::thread::sleep(step);
+        waited += step;
+    }
+}
+
+fn snapshot(node: &Node) -> Result<Snapshot, Fail> {
+    let (keys, endpoints) = node
+        .meta
+        .read(|tx| {
+            let all = PageRequest::default();
+            Ok::<_, StoreError>((tx.list_all::<ApiKey>(&all)?.items, tx.list_all::<Endpoint>(&all)?.items))
+        })
+        .map_err(store_fail)?;
+    let at = now();
+    let keys = keys.iter().filter_map(|s| key(&s.record, at.as_millis())).collect();
+    let endpoints = endpoints
+        .iter()
+        .map(|s| &s.record)
+        .filter(|e| e.state == EndpointState::Serving)
+        .map(|e| {
+            Ok(ops::snapshot::Endpoint {
+                id: e.id.bits(),
+                tenant: text(e.tenant.as_str())?,
+                name: text(e.name.as_str())?,
+                socket: Text::clip(&format!("{}.sock", e.id)),
+                model_digest: e.model_digest,
+                bom_digest: e.bom_digest,
+                model: text(e.model.as_str())?,
+                version: text(&e.model_version.to_string())?,
+                inputs: List::default(),
+                outputs: List::default(),
+                body_max: BODY_MAX,
+            })
+        })
+        .collect::<Result<Vec<_>, Fail>>()?;
+    Ok(Snapshot {
+        generation: node.endpoints.generation.fetch_add(1, Ordering::AcqRel).saturating_add(1),
+        expires_ms: at.plus_millis(SNAPSHOT_LIFE_MS).as_millis(),
+        key_mac_key: ops::snapshot::MacKey(node.key_mac_key),
+        keys: List::clip(keys),
+        endpoints: List::clip(endpoints),
+    })
+}
+
+fn key(record: &ApiKey, now_ms: u64) -> Option<ops::snapshot::Key> {
+    let KeyUse::Endpoint { tenant, endpoint } = &record.scope else { return None };
+    // A key that has ended is left out: it is as good as unknown, and the list stays short.
+    if record.expires_ms <= now_ms {
+        return None;
+    }
+    Some(ops::snapshot::Key {
+        id: record.id.bits(),
+        mac: *record.mac.as_bytes(),
+        tenant: Text::clip(tenant.as_str()),
+        endpoint: endpoint.bits(),
+        expires_ms: record.expires_ms,
+        revoked: record.revoked,
+        requests_per_minute: REQUESTS_A_MINUTE,
+        concurrency: CONCURRENCY,
+    })
+}

@@ -1,0 +1,137 @@
+//! Why a request was not done: what the caller is told, and what stays in the node's own log.
+
+use base::Explain;
+
+/// A failure with its place in the API: status, stable code, message, cause and next step.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{title}")]
+pub struct Fail {
+    /// HTTP status, 4xx or 5xx.
+    pub status: u16,
+    /// Stable code.
+    pub code: String,
+    /// What went wrong.
+    pub title: String,
+    /// Why.
+    pub detail: Option<String>,
+    /// The next step.
+    pub help: Option<String>,
+}
+
+impl Fail {
+    fn make(status: u16, code: &str, title: impl Into<String>, help: Option<&str>) -> Self {
+        let help = help.map(str::to_owned);
+        Self { status, code: code.to_owned(), title: title.into(), detail: None, help }
+    }
+
+    /// Adds why.
+    #[must_use]
+    pub fn because(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Replaces the next step.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// What the caller named does not exist, or is not for the caller to know.
+    pub fn not_found(what: &str, name: &str) -> Self {
+        Self::make(
+            404,
+            "SR-CTL-0001",
+            format!("there is no {what} `{}`", printable(name)),
+            Some(
+                "list what there is with `strongroom tenant list`, `strongroom dataset list` or `strongroom model list`",
+            ),
+        )
+    }
+
+    /// The request cannot be.
+    pub fn invalid(reason: impl Into<String>) -> Self {
+        Self::make(400, "SR-CTL-0002", reason, Some("see `strongroom --help`"))
+    }
+
+    /// It is there already, or the state does not allow it.
+    pub fn conflict(reason: impl Into<String>) -> Self {
+        Self::make(409, "SR-CTL-0003", reason, Some("see the present state with `strongroom status`"))
+    }
+
+    /// Nobody that the node knows.
+    pub fn unauthenticated(reason: impl Into<String>) -> Self {
+        Self::make(
+            401,
+            "SR-CTL-0004",
+            reason,
+            Some("give a key with `--key-file FILE`; the operator makes one with `strongroom key create`"),
+        )
+    }
+
+    /// Known, but not allowed. Only where the thing's existence is no secret.
+    pub fn forbidden(reason: impl Into<String>) -> Self {
+        Self::make(403, "SR-CTL-0005", reason, Some("see who you are with `strongroom whoami`"))
+    }
+
+    /// The answer is no: what was asked for does not verify or may not be used.
+    pub fn refused(code: &str, reason: impl Into<String>) -> Self {
+        Self::make(422, code, reason, Some("see why with `strongroom audit search`"))
+    }
+
+    /// A limit.
+    pub fn too_large(reason: impl Into<String>) -> Self {
+        Self::make(413, "SR-CTL-0006", reason, Some("see the limits with `strongroom doctor`"))
+    }
+
+    /// Something that the node needs is not there now.
+    pub fn unavailable(reason: impl Into<String>, error: impl std::fmt::Display) -> Self {
+        Self::make(503, "SR-CTL-0007", reason, Some("see which process is down with `strongroom status`"))
+            .because(error.to_string())
+    }
+
+    /// The disk is full or failing.
+    pub fn storage(reason: impl Into<String>, error: impl std::fmt::Display) -> Self {
+        Self::make(
+            507,
+            "SR-CTL-0008",
+            reason,
+            Some("free space below the state directory, then try again; see `strongroom doctor`"),
+        )
+        .because(error.to_string())
+    }
+
+    /// A defect of the platform or the machine.
+    pub fn internal(reason: impl Into<String>, error: impl std::fmt::Display) -> Self {
+        Self::make(
+            500,
+            "SR-CTL-0009",
+            reason,
+            Some("see the node's own log named by `strongroom status`, and report it"),
+        )
+        .because(error.to_string())
+    }
+
+    /// A failure that carries its own code and next step.
+    pub fn explained(status: u16, error: &(impl Explain + 'static)) -> Self {
+        let mut fail = Self::make(status, error.code(), error.to_string(), error.help());
+        if let Some(source) = error.source() {
+            fail.detail = Some(base::error::chain(source));
+        }
+        fail
+    }
+
+    /// Title and cause in one line, for events and the node's log.
+    pub fn line(&self) -> String {
+        match &self.detail {
+            Some(detail) => format!("{}: {detail}", self.title),
+            None => self.title.clone(),
+        }
+    }
+}
+
+/// Text from outside, made safe for a terminal and short.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().take(80).flat_map(char::escape_debug).collect()
+}

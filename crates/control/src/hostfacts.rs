@@ -1,0 +1,125 @@
+//! What the platform observes of the host that a job runs on: installed packages, kernel, processor. Read, never
+//! executed.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use base::Digest;
+use base::wire::lp;
+
+/// Longest file read for facts: `dpkg`'s status of 20,000 packages is about 25 MiB.
+const FACTS_MAX: u64 = 64 * 1024 * 1024;
+/// Where Debian keeps the state of its packages.
+const DPKG_STATUS: &str = "/var/lib/dpkg/status";
+
+/// One installed package.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) version: String,
+}
+
+/// The host as observed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HostFacts {
+    pub(crate) packages: Vec<Package>,
+    pub(crate) kernel: String,
+    pub(crate) cpu_model: String,
+    pub(crate) cpu_flags: String,
+    pub(crate) cpus: u32,
+    pub(crate) memory_bytes: u64,
+}
+
+impl HostFacts {
+    /// Digest of the package list: each name and version length-prefixed, sorted; none if there is no list.
+    pub(crate) fn packages_digest(&self) -> Option<Digest> {
+        if self.packages.is_empty() {
+            return None;
+        }
+        let mut hasher = base::Hasher::new();
+        for package in &self.packages {
+            hasher.update(&lp(package.name.as_bytes()));
+            hasher.update(&lp(package.version.as_bytes()));
+        }
+        Some(hasher.finish())
+    }
+
+    /// What pins the bits of a computation: a resumed run on other values is equal numerically at best.
+    pub(crate) fn hardware(&self, threads: u32) -> Vec<(String, String)> {
+        vec![
+            ("cpu_model".to_owned(), self.cpu_model.clone()),
+            ("isa_flags".to_owned(), base::sha256(self.cpu_flags.as_bytes()).short()),
+            ("kernel".to_owned(), self.kernel.clone()),
+            ("threads".to_owned(), threads.to_string()),
+        ]
+    }
+}
+
+/// Reads the facts; what cannot be read stays empty and is `unknown` in the BoM.
+pub(crate) fn observe() -> HostFacts {
+    let cpuinfo = read(Path::new("/proc/cpuinfo"));
+    let field = |name: &str| {
+        cpuinfo
+            .lines()
+            .find_map(|line| line.split_once(':').filter(|(key, _)| key.trim() == name))
+            .map(|(_, value)| value.trim().to_owned())
+            .unwrap_or_default()
+    };
+    let memory_kib = read(Path::new("/proc/meminfo"))
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+        })
+        .unwrap_or(0);
+    let mut packages = packages(&read(Path::new(DPKG_STATUS)));
+    packages.sort();
+    HostFacts {
+        packages,
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        cpu_model: field("model name"),
+        cpu_flags: field("flags"),
+        cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+        memory_bytes: memory_kib.saturating_mul(1024),
+    }
+}
+
+fn read(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|f| f.take(FACTS_MAX).read_to_end(&mut bytes));
+    if read.is_err() {
+        return String::new();
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The installed packages of a `dpkg` status file (deb-control(5) paragraphs).
+fn packages(status: &str) -> Vec<Package> {
+    status
+        .split("\n\n")
+        .filter_map(|paragraph| {
+            let field = |name: &str| {
+                paragraph.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(": ")).map(str::to_owned)
+            };
+            if !field("Status")?.ends_with(" installed") {
+                return None;
+            }
+            Some(Package { name: field("Package")?, version: field("Version")? })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_installed_packages_are_listed() {
+        let status = "Package: a\nStatus: install ok installed\nVersion: 1\n\nPackage: b\nStatus: deinstall ok config-files\nVersion: 2\n\nPackage: c\nStatus: install ok installed\nDescription: x\n Version: no\nVersion: 3\n";
+        let found = packages(status);
+        assert_eq!(
+            found.iter().map(|p| format!("{}={}", p.name, p.version)).collect::<Vec<_>>(),
+            ["a=1", "c=3"]
+        );
+    }
+}

@@ -1,0 +1,192 @@
+//! One line for each endpoint: which part of control answers it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::to_json;
+use base::names::Name;
+use serde::de::DeserializeOwned;
+
+use super::route::Params;
+use super::{BodyReader, LineSender, Reply};
+use crate::auth::Principal;
+use crate::node::Node;
+use crate::{Fail, auditlog, datasets, endpoints, imports, jobs, keys, models, posture, status, tenants};
+
+/// A request that may be handled.
+pub(crate) struct Call<'a> {
+    pub(crate) node: &'a Arc<Node>,
+    pub(crate) principal: &'a Principal,
+    pub(crate) params: &'a Params,
+    pub(crate) query: &'a BTreeMap<String, String>,
+}
+
+/// Its body.
+pub(crate) enum Input {
+    /// Read whole.
+    Body(Vec<u8>),
+    /// To be read piece by piece.
+    Upload(BodyReader),
+}
+
+impl Call<'_> {
+    fn tenant(&self) -> Result<Name, Fail> {
+        name("tenant", self.params.need("tenant")?)
+    }
+
+    fn named(&self) -> Result<Name, Fail> {
+        name("name", self.params.need("name")?)
+    }
+
+    fn version(&self) -> Result<u64, Fail> {
+        let text = self.params.need("version")?;
+        // `latest` is resolved by whoever answers; 0 is never a version.
+        if text == "latest" {
+            return Ok(0);
+        }
+        text.parse().ok().filter(|v| *v > 0).ok_or_else(|| Fail::not_found("version", text))
+    }
+}
+
+fn name(what: &'static str, text: &str) -> Result<Name, Fail> {
+    // A name that cannot be is answered as one that is not there.
+    text.parse().map_err(|_| Fail::not_found(what, text))
+}
+
+fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fail> {
+    let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+    serde_json::from_slice(bytes)
+        .map_err(|e| Fail::invalid(format!("the request body is not as documented: {e}")))
+}
+
+fn json<T: api::Document>(document: &T) -> Reply {
+    Reply::Json(to_json(document))
+}
+
+pub(crate) fn handle(operation: &str, call: &Call<'_>, input: Input) -> Result<Reply, Fail> {
+    match input {
+        Input::Upload(reader) => {
+            let Call { node, principal, params, .. } = call;
+            let file = imports::file(
+                node,
+                principal,
+                &call.tenant()?,
+                params.need("id")?,
+                params.need("path")?,
+                reader,
+            )?;
+            Ok(json(&file))
+        }
+        Input::Body(bytes) => match operation.split_once('.').map_or(operation, |(noun, _)| noun) {
+            "job" => job(operation, call, &bytes),
+            "model" | "bom" => model(operation, call),
+            "endpoint" | "key" => serving(operation, call, &bytes),
+            "audit" | "receipt" => log(operation, call),
+            _ => rest(operation, call, &bytes),
+        },
+    }
+}
+
+fn rest(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
+    let Call { node, principal, .. } = call;
+    Ok(match operation {
+        "status" => json(&status::status(node, principal)?),
+        "whoami" => json(&status::whoami(principal)),
+        "tenant.create" => json(&tenants::create(node, principal, &body::<api::TenantCreate>(bytes)?)?),
+        "tenant.list" => json(&tenants::list(node, principal)?),
+        "tenant.show" => json(&tenants::show(node, &call.tenant()?)?),
+        "import.begin" => json(&imports::begin(node, &call.tenant()?, &body::<api::ImportBegin>(bytes)?)?),
+        "import.commit" => json(&imports::commit(node, principal, &call.tenant()?, call.params.need("id")?)?),
+        "dataset.list" => json(&datasets::list(node, &call.tenant()?)?),
+        "dataset.show" => json(&datasets::show(node, &call.tenant()?, &call.named()?, call.version()?)?),
+        "dataset.verify" => {
+            json(&datasets::verify(node, principal, &call.tenant()?, &call.named()?, call.version()?)?)
+        }
+        "posture.run" => json(&posture::run(node, principal)?),
+        "posture.show" => json(&posture::show(node)?),
+        other => return Err(Fail::internal("an endpoint without a handler", other)),
+    })
+}
+
+fn job(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
+    let Call { node, principal, params, .. } = call;
+    let tenant = call.tenant()?;
+    Ok(match operation {
+        "job.run" => json(&jobs::submit(node, principal, &tenant, &body::<api::JobRun>(bytes)?)?),
+        "job.list" => json(&jobs::list(node, &tenant)?),
+        "job.show" => json(&jobs::show(node, &tenant, params.need("job")?)?),
+        "job.stop" => json(&jobs::stop(node, principal, &tenant, params.need("job")?)?),
+        "job.resume" => {
+            let request = body::<api::JobResume>(bytes)?;
+            json(&jobs::resume(node, principal, &tenant, params.need("job")?, &request.reason)?)
+        }
+        "job.checkpoint.list" => json(&jobs::checkpoints(node, &tenant, params.need("job")?)?),
+        "job.watch" => {
+            let watch = jobs::watch(node, &tenant, params.need("job")?)?;
+            let (sender, stream) = LineSender::pair();
+            std::thread::Builder::new()
+                .name("watch".to_owned())
+                .spawn(move || watch.run(|line| sender.send(line)))
+                .map_err(|e| Fail::internal("no thread for a watcher", e))?;
+            Reply::Stream("application/x-ndjson", stream)
+        }
+        other => return Err(Fail::internal("an endpoint without a handler", other)),
+    })
+}
+
+fn model(operation: &str, call: &Call<'_>) -> Result<Reply, Fail> {
+    let Call { node, principal, params, .. } = call;
+    let tenant = call.tenant()?;
+    if operation == "model.list" {
+        return Ok(json(&models::list(node, &tenant)?));
+    }
+    let (name, version) = (call.named()?, call.version()?);
+    Ok(match operation {
+        "model.show" => json(&models::show(node, &tenant, &name, version)?),
+        "model.verify" => json(&models::verify(node, principal, &tenant, &name, version)?),
+        "model.signature" => {
+            Reply::Bytes("application/json", models::signature_file(node, &tenant, &name, version)?)
+        }
+        "bom.export" => {
+            Reply::Bytes("application/json", models::bom_envelope(node, principal, &tenant, &name, version)?)
+        }
+        "model.export" => {
+            let export = models::export(node, principal, &tenant, &name, version, params.need("path")?)?;
+            let (sender, stream) = LineSender::pair();
+            std::thread::Builder::new()
+                .name("export".to_owned())
+                .spawn(move || export.run(|piece| sender.send(piece)))
+                .map_err(|e| Fail::internal("no thread for an export", e))?;
+            Reply::Stream("application/octet-stream", stream)
+        }
+        other => return Err(Fail::internal("an endpoint without a handler", other)),
+    })
+}
+
+fn serving(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
+    let Call { node, principal, params, .. } = call;
+    let tenant = call.tenant()?;
+    Ok(match operation {
+        "endpoint.deploy" => {
+            json(&endpoints::deploy(node, principal, &tenant, &body::<api::EndpointDeploy>(bytes)?)?)
+        }
+        "endpoint.list" => json(&endpoints::list(node, &tenant)?),
+        "endpoint.show" => json(&endpoints::show(node, &tenant, &call.named()?)?),
+        "endpoint.stop" => json(&endpoints::stop(node, principal, &tenant, &call.named()?)?),
+        "key.create" => json(&keys::create(node, principal, &tenant, &body::<api::KeyCreate>(bytes)?)?),
+        "key.list" => json(&keys::list(node, &tenant)?),
+        "key.revoke" => json(&keys::revoke(node, principal, &tenant, params.need("id")?)?),
+        other => return Err(Fail::internal("an endpoint without a handler", other)),
+    })
+}
+
+fn log(operation: &str, call: &Call<'_>) -> Result<Reply, Fail> {
+    let Call { node, principal, params, query } = call;
+    Ok(match operation {
+        "audit.search" => json(&auditlog::search(node, principal, query)?),
+        "audit.files" => json(&auditlog::files(node, principal)?),
+        "audit.file" => Reply::Bytes("application/octet-stream", auditlog::file(node, params.need("path")?)?),
+        "receipt.show" => json(&auditlog::receipt(node, principal, params.need("id")?)?),
+        other => return Err(Fail::internal("an endpoint without a handler", other)),
+    })
+}

@@ -1,0 +1,168 @@
+//! The API over the local socket: every request goes through the table of endpoints, authentication and
+//! authorisation here, before any handler sees it.
+
+mod handlers;
+mod route;
+mod stream;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use axum::serve::IncomingStream;
+use base::id::EventId;
+use http_body_util::{BodyExt, Limited};
+use tokio::net::UnixListener;
+
+pub(crate) use stream::{BodyReader, LineSender};
+
+use crate::Fail;
+use crate::auth::{authenticate, authorise};
+use crate::clock::{now, random};
+use crate::node::Node;
+
+/// Longest JSON request: a job file is at most 256 KiB.
+const JSON_MAX: usize = 1024 * 1024;
+
+/// User of the process at the other end of the socket, as the kernel says.
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self { uid: stream.io().peer_cred().ok().map(|cred| cred.uid()) }
+    }
+}
+
+/// What a handler answers.
+pub(crate) enum Reply {
+    /// A document.
+    Json(serde_json::Value),
+    /// Bytes of a stated type.
+    Bytes(&'static str, Vec<u8>),
+    /// A body that is made while it is sent.
+    Stream(&'static str, Body),
+}
+
+/// Serves until `shutdown` resolves; requests under way are finished.
+pub(crate) async fn serve(
+    node: Arc<Node>,
+    listener: UnixListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let app = Router::new().fallback(dispatch).with_state(node);
+    axum::serve(listener, app.into_make_service_with_connect_info::<Peer>())
+        .with_graceful_shutdown(shutdown)
+        .await
+}
+
+async fn dispatch(
+    State(node): State<Arc<Node>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+) -> Response {
+    let id = random::<10>().map(|r| EventId::new(now(), r).to_string()).unwrap_or_default();
+    match answer(node, peer, request).await {
+        Ok(reply) => success(reply, &id),
+        Err(fail) => problem(&fail, &id),
+    }
+}
+
+async fn answer(node: Arc<Node>, peer: Peer, request: Request) -> Result<Reply, Fail> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path().to_owned();
+    let (route, params) = route::find(&parts.method, &path)
+        .ok_or_else(|| Fail::not_found("endpoint", &format!("{} {path}", parts.method)))?;
+    let bearer = bearer(&parts.headers)?;
+    let uid = peer.uid.ok_or_else(|| Fail::unauthenticated("the kernel does not say who calls"))?;
+    let (checker, found) = (Arc::clone(&node), params.get("tenant").map(str::to_owned));
+    let principal = blocking(move || {
+        let principal = authenticate(&checker, uid, bearer.as_deref());
+        let who = principal.as_ref().map_or_else(|_| format!("uid:{uid}"), crate::auth::Principal::actor);
+        let result = principal.and_then(|p| authorise(&p, route, found.as_deref()).map(|()| p));
+        if let Err(fail) = &result {
+            checker.refusals.record(&checker, &who, route.operation, &path, fail);
+        }
+        result
+    })
+    .await?;
+    let query = route::query(parts.uri.query().unwrap_or(""))?;
+    let input = match route.operation {
+        "import.file" => handlers::Input::Upload(BodyReader::spawn(body)),
+        _ => {
+            let limited = Limited::new(body, JSON_MAX).collect().await;
+            let bytes =
+                limited.map_err(|e| Fail::too_large(format!("the request body was not taken: {e}")))?;
+            handlers::Input::Body(bytes.to_bytes().to_vec())
+        }
+    };
+    blocking(move || {
+        let call = handlers::Call { node: &node, principal: &principal, params: &params, query: &query };
+        handlers::handle(route.operation, &call, input)
+    })
+    .await
+}
+
+/// Handlers wait for disks and other processes, so they run on threads that may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Fail> + Send + 'static,
+) -> Result<T, Fail> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Fail::internal("the request ended within the platform", error)),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<Option<String>, Fail> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let malformed = || Fail::unauthenticated("the Authorization header is not one `Bearer` key");
+    if values.next().is_some() {
+        return Err(malformed());
+    }
+    let text = value.to_str().map_err(|_| malformed())?;
+    text.strip_prefix("Bearer ").map(|key| Some(key.to_owned())).ok_or_else(malformed)
+}
+
+fn success(reply: Reply, id: &str) -> Response {
+    let (kind, body) = match reply {
+        Reply::Json(value) => ("application/json", Body::from(value.to_string())),
+        Reply::Bytes(kind, bytes) => (kind, Body::from(bytes)),
+        Reply::Stream(kind, body) => (kind, body),
+    };
+    build(StatusCode::OK, kind, body, id)
+}
+
+fn problem(fail: &Fail, id: &str) -> Response {
+    let status = StatusCode::from_u16(fail.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if status.is_server_error() {
+        crate::log::line("http", &format!("{id} {} {}", fail.code, fail.line()));
+    }
+    let problem = api::Problem {
+        status: fail.status,
+        code: fail.code.clone(),
+        title: fail.title.clone(),
+        detail: fail.detail.clone(),
+        help: fail.help.clone(),
+        request_id: Some(id.to_owned()),
+    };
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    build(status, "application/problem+json", Body::from(body), id)
+}
+
+fn build(status: StatusCode, kind: &'static str, body: Body, id: &str) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    if let Ok(value) = header::HeaderValue::from_str(id) {
+        headers.insert("x-request-id", value);
+    }
+    response
+}

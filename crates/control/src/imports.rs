@@ -1,0 +1,260 @@
+//! Imports: files come one by one, each sealed in one pass; nothing is visible before the commit.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use api::{ImportBegin, Imported};
+use base::Timestamp;
+use base::names::Name;
+use ops::event::{Event, EventKind, Outcome, Phase};
+use store::records::File;
+use vault::KeyScope;
+
+use crate::auth::Principal;
+use crate::clock::{now, random};
+use crate::http::BodyReader;
+use crate::node::{Node, correlation};
+use crate::{Fail, datasets, models};
+
+/// Imports open at once, over all tenants.
+const OPEN_MAX: usize = 64;
+/// An import that nobody touches for this long is dropped.
+const IDLE_MS: u64 = 30 * 60 * 1000;
+/// Most files of one import.
+const FILES_MAX: usize = 100_000;
+/// Largest file: the sealed format holds 2^32 chunks of 1 MiB; a terabyte is far below and far above any disk here.
+const FILE_BYTES_MAX: u64 = 1 << 40;
+/// Longest path, in bytes.
+const PATH_MAX: usize = 1024;
+/// Deepest path.
+const DEPTH_MAX: usize = 32;
+
+/// The imports that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Imports(Mutex<HashMap<String, Session>>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Dataset,
+    Code,
+    Model,
+}
+
+#[derive(Debug)]
+struct Session {
+    tenant: Name,
+    kind: Kind,
+    name: Name,
+    touched: Timestamp,
+    busy: bool,
+    committed: bool,
+    files: BTreeMap<String, File>,
+}
+
+pub(crate) fn begin(node: &Arc<Node>, tenant: &Name, request: &ImportBegin) -> Result<api::Import, Fail> {
+    node.tenant(tenant)?;
+    let kind = match request.kind.as_str() {
+        "dataset" => Kind::Dataset,
+        "code" => Kind::Code,
+        "model" => Kind::Model,
+        other => {
+            return Err(Fail::invalid(format!(
+                "`{}` cannot be imported: dataset, code, model",
+                crate::fail::printable(other)
+            )));
+        }
+    };
+    let name: Name =
+        request.name.parse().map_err(|e: base::names::NameError| Fail::invalid(e.to_string()))?;
+    let id = base::digest::hex(&random::<16>()?);
+    let time = now();
+    let mut open = node.imports.0.lock().unwrap_or_else(PoisonError::into_inner);
+    open.retain(|_, s| s.busy || time.millis_since(s.touched) < IDLE_MS);
+    if open.len() >= OPEN_MAX {
+        return Err(Fail::conflict(format!("{OPEN_MAX} imports are open; commit them or wait")));
+    }
+    let session = Session {
+        tenant: tenant.clone(),
+        kind,
+        name,
+        touched: time,
+        busy: false,
+        committed: false,
+        files: BTreeMap::new(),
+    };
+    open.insert(id.clone(), session);
+    Ok(api::Import { id })
+}
+
+impl Imports {
+    /// Lets `change` have one import of this tenant; another tenant's is not found.
+    fn with<T>(
+        &self,
+        tenant: &Name,
+        id: &str,
+        change: impl FnOnce(&mut Session) -> Result<T, Fail>,
+    ) -> Result<T, Fail> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = open.get_mut(id).filter(|s| s.tenant == *tenant);
+        let session = session.ok_or_else(|| Fail::not_found("import", id))?;
+        session.touched = now();
+        change(session)
+    }
+
+    /// The files of committed code, for the job that names it; it can be named once.
+    pub(crate) fn take_code(&self, tenant: &Name, id: &str) -> Result<Vec<File>, Fail> {
+        self.with(tenant, id, |s| {
+            if s.kind != Kind::Code || !s.committed {
+                return Err(Fail::invalid("this import is not committed code"));
+            }
+            Ok(s.files.values().cloned().collect())
+        })
+    }
+}
+
+pub(crate) fn file(
+    node: &Arc<Node>,
+    principal: &Principal,
+    tenant: &Name,
+    id: &str,
+    path: &str,
+    mut body: BodyReader,
+) -> Result<api::File, Fail> {
+    check_path(path)?;
+    node.imports.with(tenant, id, |s| {
+        if s.committed || s.busy {
+            return Err(Fail::conflict("this import takes no file now"));
+        }
+        if s.files.len() >= FILES_MAX {
+            return Err(Fail::too_large(format!("an import has at most {FILES_MAX} files")));
+        }
+        if s.files.contains_key(path) {
+            return Err(Fail::conflict(format!(
+                "this import has a file `{}` already",
+                crate::fail::printable(path)
+            )));
+        }
+        s.busy = true;
+        Ok(())
+    })?;
+    let scope = KeyScope::Tenant(tenant.clone());
+    let sealed = node.seal(&scope, &mut body, FILE_BYTES_MAX);
+    node.imports.with(tenant, id, |s| {
+        s.busy = false;
+        let sealed = sealed?;
+        let file = File { path: path.to_owned(), size: sealed.len, digest: sealed.digest, media: None };
+        s.files.insert(path.to_owned(), file);
+        Ok(())
+    })?;
+    let _ = principal;
+    let file = node.imports.with(tenant, id, |s| Ok(s.files.get(path).cloned()))?;
+    let file = file.ok_or_else(|| Fail::not_found("file", path))?;
+    Ok(wire_file(&file))
+}
+
+pub(crate) fn commit(
+    node: &Arc<Node>,
+    principal: &Principal,
+    tenant: &Name,
+    id: &str,
+) -> Result<Imported, Fail> {
+    let (kind, name, files) = node.imports.with(tenant, id, |s| {
+        if s.committed || s.busy {
+            return Err(Fail::conflict("this import cannot be committed now"));
+        }
+        if s.files.is_empty() {
+            return Err(Fail::invalid("an import without files cannot be committed")
+                .help("name a file or a directory with at least one file in it"));
+        }
+        s.busy = true;
+        Ok((s.kind, s.name.clone(), s.files.values().cloned().collect::<Vec<_>>()))
+    })?;
+    let result = match kind {
+        Kind::Dataset => datasets::create(node, principal, tenant, &name, files).map(Imported::Dataset),
+        Kind::Model => models::import(node, principal, tenant, &name, files).map(Imported::Model),
+        Kind::Code => code(node, principal, tenant, &name, &files, id).map(Imported::Code),
+    };
+    node.imports.with(tenant, id, |s| {
+        s.busy = false;
+        s.committed = result.is_ok();
+        Ok(())
+    })?;
+    result
+}
+
+fn code(
+    node: &Arc<Node>,
+    principal: &Principal,
+    tenant: &Name,
+    name: &Name,
+    files: &[File],
+    id: &str,
+) -> Result<api::Import, Fail> {
+    let digest = datasets::manifest(files);
+    let event = Event::new(
+        EventKind::DatasetImport,
+        Phase::Observed,
+        Outcome::Success,
+        now().as_millis(),
+        correlation()?,
+    )
+    .tenant(tenant.as_str())
+    .actor(&principal.actor())
+    .asset("code", name.as_str(), Some(digest))
+    .detail("files", &files.len().to_string());
+    node.keeper.append(event)?;
+    Ok(api::Import { id: id.to_owned() })
+}
+
+/// A relative path of plain components; nothing that a file system or another tool could read in two ways.
+fn check_path(path: &str) -> Result<(), Fail> {
+    let plain = |c: &str| {
+        !c.is_empty() && c != "." && c != ".." && !c.chars().any(char::is_control) && !c.contains('\\')
+    };
+    let depth = path.split('/').count();
+    if path.len() <= PATH_MAX && depth <= DEPTH_MAX && path.split('/').all(plain) {
+        Ok(())
+    } else {
+        Err(Fail::invalid(format!(
+            "`{}` is not a path that can be imported: relative, at most {PATH_MAX} bytes and {DEPTH_MAX} levels, no `.` or `..`, no control characters or backslashes",
+            crate::fail::printable(path)
+        )))
+    }
+}
+
+/// A file as the API shows it.
+pub(crate) fn wire_file(file: &File) -> api::File {
+    api::File {
+        path: file.path.clone(),
+        size: file.size,
+        digest: file.digest.hex(),
+        format: file.media.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_path;
+
+    #[test]
+    fn only_plain_relative_paths_are_taken() {
+        for good in ["a", "a/b.c", "train-images-idx3-ubyte.gz", "ä/ö"] {
+            assert!(check_path(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "/a",
+            "a/",
+            "a//b",
+            "../a",
+            "a/./b",
+            "a\\b",
+            "a\nb",
+            "a\0",
+            &"a/".repeat(33),
+            &"a".repeat(1025),
+        ] {
+            assert!(check_path(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! Checkpoints of a job: taken from its porter, signed, chained, pruned; and the choice of the one to resume from.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use base::id::{CheckpointId, JobId, RunId};
+use base::names::Name;
+use base::{Digest, Timestamp};
+use ops::event::{Event, EventKind, Outcome, Phase, Severity};
+use ops::keeper::SignKind;
+use ops::porter::{CommitRule, Request, Told};
+use store::records::{Checkpoint, CheckpointState, File, Object};
+use store::{Stage, StoreError};
+use training::contract::Contract;
+use training::manifest::{FileEntry, Manifest, ResumeNote, TensorEntry};
+use training::monitor::{Monitor, Verdict};
+use training::policy::{Kept, removable};
+use training::resume::{Candidate, Check, Conditions, Decision, Resume, Step, Trusted};
+use vault::KeyScope;
+
+use super::stored_checkpoints;
+use crate::Fail;
+use crate::clock::{now, random};
+use crate::models::signature;
+use crate::node::{Node, store_fail};
+use crate::run::Run;
+
+/// Files that a porter may have sealed and not yet committed; each holds a descriptor.
+const STAGES_MAX: usize = 512;
+
+/// One sealed file that is not yet an object.
+#[derive(Debug)]
+pub(super) struct SealedStage {
+    stage: Stage,
+    pub(super) path: String,
+    pub(super) size: u64,
+    pub(super) digest: Digest,
+    dek: [u8; 32],
+    pub(super) format: String,
+    pub(super) verdict: String,
+    pub(super) findings: Vec<String>,
+    all_finite: Option<bool>,
+}
+
+/// What one commit of the job consists of.
+#[derive(Debug, Default)]
+pub(super) struct Ticket {
+    pub(super) files: Vec<SealedStage>,
+    pub(super) tensors: Vec<TensorEntry>,
+}
+
+/// Stages given to the porter and what it sealed into them.
+#[derive(Debug, Default)]
+pub(super) struct Tickets {
+    given: VecDeque<Stage>,
+    open: BTreeMap<u32, Ticket>,
+}
+
+impl Tickets {
+    /// Takes what the porter tells about sealing; true if it was about that.
+    pub(super) fn told(&mut self, node: &Node, run: &Run, told: &Told) -> Result<bool, Fail> {
+        match told {
+            Told::NeedStage {} => {
+                if self.given.len().saturating_add(self.open.values().map(|t| t.files.len()).sum())
+                    >= STAGES_MAX
+                {
+                    return Err(Fail::too_large(format!("a commit has more than {STAGES_MAX} files")));
+                }
+                let stage = node.objects.create_stage().map_err(store_fail)?;
+                run.tell(&Request::Stage {}, Some(stage.file()))?;
+                self.given.push_back(stage);
+            }
+            Told::Sealed { ticket, path, size, digest, dek, format, verdict, findings, all_finite } => {
+                let stage = self
+                    .given
+                    .pop_front()
+                    .ok_or_else(|| Fail::internal("a file was sealed without a stage", path))?;
+                self.open.entry(*ticket).or_default().files.push(SealedStage {
+                    stage,
+                    path: path.to_string(),
+                    size: *size,
+                    digest: *digest,
+                    dek: *dek,
+                    format: format.to_string(),
+                    verdict: verdict.to_string(),
+                    findings: findings.iter().map(ToString::to_string).collect(),
+                    all_finite: *all_finite,
+                });
+            }
+            Told::Tensors { ticket, tensors } => {
+                let ticket = self.open.entry(*ticket).or_default();
+                let room = training::limits::CHECKPOINT_TENSORS_MAX.saturating_sub(ticket.tensors.len());
+                ticket.tensors.extend(tensors.iter().take(room).map(|t| TensorEntry {
+                    name: t.name.to_string(),
+                    dtype: t.dtype.to_string(),
+                    shape: t.shape.to_vec(),
+                    digest: t.digest,
+                    norm_bits: t.norm_bits,
+                }));
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    pub(super) fn take(&mut self, ticket: u32) -> Ticket {
+        self.open.remove(&ticket).unwrap_or_default()
+    }
+}
+
+impl SealedStage {
+    /// Checks what the porter wrote and makes it an object of this scope.
+    pub(super) fn adopt(self, node: &Node, scope: &KeyScope) -> Result<(FileEntry, File), Fail> {
+        let mut dek_bytes = self.dek;
+        let dek = vault::Dek::take(&mut dek_bytes);
+        self.stage.reader(&dek, scope, &self.digest).map_err(store_fail)?;
+        let name = node.adopt(scope, self.stage, self.digest, self.size, self.dek)?;
+        let file = File {
+            path: self.path.clone(),
+            size: self.size,
+            digest: self.digest,
+            media: Some(self.format.clone()),
+        };
+        let entry = FileEntry {
+            path: self.path,
+            size: self.size,
+            digest: self.digest,
+            object: Digest::from(name),
+            format: self.format,
+            verdict: self.verdict,
+            findings: self.findings,
+            all_finite: self.all_finite,
+        };
+        Ok((entry, file))
+    }
+}
+
+/// What every checkpoint of a segment shares.
+#[derive(Debug)]
+pub(super) struct ChainContext {
+    pub(super) tenant: Name,
+    pub(super) job: JobId,
+    pub(super) run: RunId,
+    pub(super) contract: Contract,
+    pub(super) hardware: Vec<(String, String)>,
+    pub(super) resume: ResumeNote,
+    pub(super) keep: u32,
+    pub(super) correlation: u128,
+    pub(super) monitor: Monitor,
+}
+
+/// How a commit came about, as the porter tells.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CommitNote {
+    pub(super) rule: CommitRule,
+    pub(super) step: Option<u64>,
+    pub(super) committed: Timestamp,
+}
+
+impl ChainContext {
+    fn scope(&self) -> KeyScope {
+        KeyScope::Job(self.tenant.clone(), self.job)
+    }
+
+    /// Makes a commit the next checkpoint of the chain: intent, objects, signature, one transaction, outcome.
+    pub(super) fn commit(
+        &mut self,
+        node: &Node,
+        ticket: Ticket,
+        note: CommitNote,
+    ) -> Result<Checkpoint, Fail> {
+        let event = Event::new(
+            EventKind::CheckpointSeal,
+            Phase::Intent,
+            Outcome::Unknown,
+            now().as_millis(),
+            self.correlation,
+        )
+        .tenant(self.tenant.as_str())
+        .actor(&format!("job:{}", self.job))
+        .asset("checkpoint", &self.job.to_string(), None);
+        let record = node.keeper.audited_with(
+            event,
+            || self.seal(node, ticket, note),
+            |event, c: &Checkpoint| {
+                event
+                    .asset("checkpoint", &format!("{}/{}", c.job, c.version), Some(c.manifest_digest))
+                    .detail("version", &c.version.to_string())
+                    .detail("step", &c.step.map_or_else(|| "unknown".to_owned(), |s| s.to_string()))
+                    .detail("state", c.state.as_str())
+                    .detail("previous", &c.prev.map(|d| d.hex()).unwrap_or_default())
+            },
+        )?;
+        self.prune(node)?;
+        Ok(record)
+    }
+
+    fn seal(&mut self, node: &Node, ticket: Ticket, note: CommitNote) -> Result<Checkpoint, Fail> {
+        if let Some(bad) = ticket.files.iter().find(|f| f.verdict != "load") {
+            return Err(Fail::refused(
+                "SR-CTL-0013",
+                format!("`{}` may not be loaded: {}", bad.path, bad.findings.join("; ")),
+            ));
+        }
+        let scope = self.scope();
+        let (mut entries, mut files) = (Vec::new(), Vec::new());
+        for sealed in ticket.files {
+            let (entry, file) = sealed.adopt(node, &scope)?;
+            entries.push(entry);
+            files.push(file);
+        }
+        let head = node
+            .meta
+            .read(|tx| tx.of(&self.tenant).last_under::<Checkpoint, _, _>(&self.job))
+            .map_err(store_fail)?
+            .map(|s| s.record);
+        let findings = self.monitor.observe(&entries, &ticket.tensors);
+        let verdict = training::monitor::verdict(&findings);
+        let sealed_at = now();
+        let manifest = Manifest {
+            job: self.job,
+            run: self.run,
+            version: head.as_ref().map_or(1, |h| h.version.saturating_add(1)),
+            step: note.step,
+            prev: head.as_ref().map(|h| h.manifest_digest),
+            committed_at: note.committed,
+            sealed_at,
+            commit_rule: note.rule,
+            files: entries,
+            tensors: ticket.tensors,
+            contract: self.contract.clone(),
+            hardware: self.hardware.clone(),
+            resume: self.resume.clone(),
+            monitor: verdict,
+            monitor_findings: findings.iter().map(ToString::to_string).collect(),
+            key_id: base::digest::hex(&node.keys.checkpoint),
+        };
+        let bytes = manifest.to_bytes().map_err(|e| Fail::explained(500, &e))?;
+        let digest = Manifest::digest_of(&bytes);
+        let subject = format!("{}/{}", self.job, manifest.version);
+        let signature =
+            signature(node, SignKind::Checkpoint, digest, &self.tenant, &subject, self.correlation)?;
+        let record = Checkpoint {
+            tenant: self.tenant.clone(),
+            job: self.job,
+            id: CheckpointId::new(sealed_at, random::<10>()?),
+            version: manifest.version,
+            step: note.step,
+            manifest: String::from_utf8(bytes).map_err(|e| Fail::internal("a manifest is not text", e))?,
+            manifest_digest: digest,
+            signature: base::digest::hex(&signature),
+            prev: manifest.prev,
+            state: if verdict == Verdict::Good { CheckpointState::Good } else { CheckpointState::Suspect },
+            reason: (verdict != Verdict::Good).then(|| manifest.monitor_findings.join("; ")),
+            bytes: files.iter().map(|f| f.size).fold(0, u64::saturating_add),
+            files,
+            rule: note.rule.name().to_owned(),
+            committed_ms: note.committed.as_millis(),
+            sealed_ms: sealed_at.as_millis(),
+        };
+        // The key is (job, version): of two writers that both follow the same head, one fails.
+        node.meta.transaction(|tx| tx.of(&self.tenant).insert(&record)).map_err(store_fail)?;
+        Ok(record)
+    }
+
+    /// Removes the files of versions that the retention lets go; their records and digests stay.
+    fn prune(&self, node: &Node) -> Result<(), Fail> {
+        let all = stored_checkpoints(node, &self.tenant, self.job)?;
+        let present: Vec<&Checkpoint> = all.iter().filter(|c| c.state != CheckpointState::Pruned).collect();
+        let kept: Vec<Kept> = present
+            .iter()
+            .map(|c| Kept {
+                version: c.version,
+                good: c.state == CheckpointState::Good,
+                first_after_resume: false,
+                pinned: !matches!(c.state, CheckpointState::Good),
+            })
+            .collect();
+        let gone = removable(&kept, self.keep);
+        let stays: std::collections::BTreeSet<Digest> = present
+            .iter()
+            .filter(|c| !gone.contains(&c.version))
+            .flat_map(|c| c.files.iter().map(|f| f.digest))
+            .collect();
+        for checkpoint in present.iter().filter(|c| gone.contains(&c.version)) {
+            self.remove(node, checkpoint, &stays)?;
+        }
+        Ok(())
+    }
+
+    fn remove(
+        &self,
+        node: &Node,
+        checkpoint: &Checkpoint,
+        stays: &std::collections::BTreeSet<Digest>,
+    ) -> Result<(), Fail> {
+        let scope = self.scope();
+        set_state(node, checkpoint, CheckpointState::Pruned, "newer ones are kept")?;
+        for file in checkpoint.files.iter().filter(|f| !stays.contains(&f.digest)) {
+            let key = (scope.clone(), file.digest);
+            let name = node
+                .meta
+                .transaction(|tx| {
+                    let rows = tx.of(&self.tenant);
+                    let Some(stored) = rows.get::<Object>(&key)? else { return Ok(None) };
+                    rows.delete::<Object>(&key, stored.rev)?;
+                    Ok::<_, StoreError>(Some(stored.record.name))
+                })
+                .map_err(store_fail)?;
+            match name.map(|n| node.objects.discard(&n)) {
+                None | Some(Ok(()) | Err(StoreError::Missing { .. })) => {}
+                Some(Err(error)) => return Err(store_fail(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn set_state(node: &Node, checkpoint: &Checkpoint, state: CheckpointState, reason: &str) -> Result<(), Fail> {
+    let key = (checkpoint.job, checkpoint.version);
+    node.meta
+        .transaction(|tx| {
+            let rows = tx.of(&checkpoint.tenant);
+            let Some(mut stored) = rows.get::<Checkpoint>(&key)? else { return Ok(()) };
+            stored.record.state = state;
+            stored.record.reason = Some(reason.to_owned());
+            rows.update(&stored)?;
+            Ok::<_, StoreError>(())
+        })
+        .map_err(store_fail)
+}
+
+/// Chooses the checkpoint to resume from: the newest that passes every check. What does not pass is set aside and
+/// recorded with its reason.
+pub(super) fn choose(
+    node: &Node,
+    tenant: &Name,
+    job: JobId,
+    contract: Contract,
+    hardware: Vec<(String, String)>,
+    correlation: u128,
+) -> Result<(Decision, Option<Checkpoint>), Fail> {
+    let stored = stored_checkpoints(node, tenant, job)?;
+    let usable: Vec<&Checkpoint> = stored.iter().filter(|c| c.state != CheckpointState::Pruned).collect();
+    let first = usable.iter().map(|c| c.version).min().unwrap_or(0);
+    // Pruned versions before the oldest that is left are no candidates; their digests still anchor the chain.
+    let trusted = Trusted {
+        digests: stored
+            .iter()
+            .filter(|c| c.version.saturating_add(1) >= first)
+            .map(|c| (c.version, c.manifest_digest))
+            .collect(),
+    };
+    let candidates = usable
+        .iter()
+        .map(|c| Candidate {
+            version: c.version,
+            manifest: Some(c.manifest.clone().into_bytes()),
+            quarantined: matches!(c.state, CheckpointState::Quarantined | CheckpointState::Rejected)
+                .then(|| c.reason.clone().unwrap_or_default()),
+        })
+        .collect();
+    let mut search = Resume::new(trusted, candidates, Conditions { contract, before: None, hardware });
+    let decision = loop {
+        match search.step() {
+            Step::Decided(decision) => break decision,
+            Step::Need { version, check } => {
+                let candidate = usable.iter().find(|c| c.version == version);
+                let result = match candidate {
+                    Some(candidate) => examine(node, candidate, check, correlation)?,
+                    None => Err("it is not in the store".to_owned()),
+                };
+                search.answer(version, check, result).map_err(|e| Fail::explained(500, &e))?;
+            }
+        }
+    };
+    let rejected = match &decision {
+        Decision::Chosen { rejected, .. } | Decision::None { rejected } => rejected.as_slice(),
+        Decision::FromStart => &[],
+    };
+    for passed_over in rejected {
+        let Some(checkpoint) = usable.iter().find(|c| c.version == passed_over.version) else { continue };
+        let reason = format!("{}: {}", passed_over.check.name(), passed_over.detail);
+        let event = Event::new(
+            EventKind::CheckpointQuarantine,
+            Phase::Outcome,
+            Outcome::Success,
+            now().as_millis(),
+            correlation,
+        )
+        .tenant(tenant.as_str())
+        .asset("checkpoint", &format!("{job}/{}", checkpoint.version), Some(checkpoint.manifest_digest))
+        .severity(Severity::High)
+        .because(&reason);
+        node.keeper.append(event)?;
+        if checkpoint.state == CheckpointState::Good {
+            set_state(node, checkpoint, CheckpointState::Rejected, &reason)?;
+        }
+    }
+    let chosen = match &decision {
+        Decision::Chosen { version, .. } => {
+            usable.iter().find(|c| c.version == *version).map(|c| (*c).clone())
+        }
+        _ => None,
+    };
+    Ok((decision, chosen))
+}
+
+/// One check of one version; the outer error says that it could not be made at all.
+fn examine(
+    node: &Node,
+    checkpoint: &Checkpoint,
+    check: Check,
+    correlation: u128,
+) -> Result<Result<(), String>, Fail> {
+    let event = |outcome: Outcome, reason: &str| {
+        Event::new(EventKind::CheckpointVerify, Phase::Outcome, outcome, now().as_millis(), correlation)
+            .tenant(checkpoint.tenant.as_str())
+            .asset(
+                "checkpoint",
+                &format!("{}/{}", checkpoint.job, checkpoint.version),
+                Some(checkpoint.manifest_digest),
+            )
+            .because(reason)
+            .detail("check", check.name())
+    };
+    let result = match check {
+        Check::Signature => verify_signature(node, checkpoint),
+        Check::Open => {
+            let scope = KeyScope::Job(checkpoint.tenant.clone(), checkpoint.job);
+            let checks =
+                crate::datasets::verify_files(node, &scope, &checkpoint.files, "platform", correlation)?;
+            match checks.into_iter().find(|c| !c.ok) {
+                None => Ok(()),
+                Some(failed) => {
+                    if let Some(file) = checkpoint.files.iter().find(|f| f.path == failed.name) {
+                        node.quarantine(&scope, &file.digest, &failed.detail)?;
+                    }
+                    Err(format!("`{}`: {}", failed.name, failed.detail))
+                }
+            }
+        }
+        // The verdict stands in the signed manifest, over the digest that was just compared.
+        Check::Format => match Manifest::from_bytes(checkpoint.manifest.as_bytes()) {
+            Ok(manifest) => match manifest.files.iter().find(|f| f.verdict != "load") {
+                None => Ok(()),
+                Some(file) => Err(format!("`{}` may not be loaded", file.path)),
+            },
+            Err(error) => Err(error.to_string()),
+        },
+        other => Err(format!("check `{}` is not made here", other.name())),
+    };
+    let (outcome, reason) = match &result {
+        Ok(()) => (Outcome::Success, String::new()),
+        Err(reason) => (Outcome::Refused, reason.clone()),
+    };
+    node.keeper.append(event(outcome, &reason))?;
+    Ok(result)
+}
+
+fn verify_signature(node: &Node, checkpoint: &Checkpoint) -> Result<(), String> {
+    let signature = base::digest::unhex(&checkpoint.signature).ok_or("the signature is not hex")?;
+    let mut message = ops::keeper::CHECKPOINT_CONTEXT.to_vec();
+    message.extend_from_slice(checkpoint.manifest_digest.as_bytes());
+    if audit::note::verify_raw(&node.keys.checkpoint, &message, &signature) {
+        Ok(())
+    } else {
+        Err("the signature over its manifest does not verify".to_owned())
+    }
+}

@@ -1,0 +1,341 @@
+//! Training jobs: accepted, supervised by one thread each, watched, stopped, resumed.
+
+mod checkpoints;
+mod finish;
+mod live;
+mod segment;
+mod submit;
+mod supervisor;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use api::Page;
+use base::Digest;
+use base::id::JobId;
+use base::names::Name;
+use ops::event::{Event, EventKind, Outcome, Phase};
+use store::records::{Checkpoint, Input, Job, JobState};
+use store::{PageRequest, StoreError};
+use training::contract::ChannelDigest;
+use training::{Contract, JobSpec, RunConfig};
+use vault::KeyScope;
+
+pub(crate) use live::Watch;
+pub(crate) use submit::submit;
+
+use crate::Fail;
+use crate::auth::Principal;
+use crate::clock::now;
+use crate::node::{Node, correlation, store_fail, time};
+use live::Live;
+
+/// Jobs supervised at once.
+const RUNNING_MAX: usize = 32;
+/// Name of the input that holds the code.
+const INPUT_CODE: &str = "code";
+/// Name of the input that holds the configuration files.
+const INPUT_CONFIG: &str = "config";
+/// Prefix of the inputs that hold data; no channel can be taken for the two above.
+const INPUT_CHANNEL: &str = "channel/";
+
+/// The jobs that run.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs(Mutex<HashMap<JobId, Arc<Live>>>);
+
+impl Jobs {
+    fn live(&self, id: JobId) -> Option<Arc<Live>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+}
+
+/// The job file as it was accepted.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Accepted {
+    file: String,
+    text: String,
+    submitted_by: String,
+}
+
+impl Accepted {
+    fn of(job: &Job) -> Result<(Self, JobSpec), Fail> {
+        let accepted: Self = serde_json::from_value(job.spec.clone())
+            .map_err(|e| Fail::internal("the stored job cannot be read", e))?;
+        let spec = JobSpec::parse(&accepted.file, &accepted.text).map_err(|e| Fail::explained(500, &e))?;
+        Ok((accepted, spec))
+    }
+}
+
+/// The contract that holds now: what a resumed run must agree with.
+fn contract(node: &Node, config: &RunConfig<'_>, inputs: &[Input]) -> Contract {
+    let part = |channel: &str| {
+        inputs
+            .iter()
+            .find(|i| i.channel == channel)
+            .map_or(Digest::from_bytes([0; 32]), |i| i.manifest_digest)
+    };
+    let data = inputs.iter().filter_map(|i| {
+        Some(ChannelDigest {
+            channel: i.channel.strip_prefix(INPUT_CHANNEL)?.to_owned(),
+            manifest: i.manifest_digest,
+            bytes: i.files.iter().map(|f| f.size).fold(0, u64::saturating_add),
+            files: u32::try_from(i.files.len()).unwrap_or(u32::MAX),
+        })
+    });
+    Contract {
+        code: part(INPUT_CODE),
+        config: training::contract::config_digest(&config.config_files()),
+        env: training::contract::environment_digest(&config.environment()),
+        command: training::contract::command_digest(&config.spec.command),
+        image: "host".to_owned(),
+        image_pinned: false,
+        packages: node.facts.packages_digest(),
+        data: data.collect(),
+    }
+}
+
+pub(crate) fn find(node: &Node, tenant: &Name, id: &str) -> Result<Job, Fail> {
+    if let Ok(id) = id.parse::<JobId>() {
+        let stored = node.meta.read(|tx| tx.of(tenant).get::<Job>(&id)).map_err(store_fail)?;
+        return Ok(stored.ok_or_else(|| Fail::not_found("job", &id.to_string()))?.record);
+    }
+    // By name: the newest of it.
+    let name: Name = id.parse().map_err(|_| Fail::not_found("job", id))?;
+    let mut jobs = all(node, tenant)?;
+    jobs.retain(|j| j.name == name);
+    jobs.sort_by_key(|j| j.id);
+    jobs.pop().ok_or_else(|| Fail::not_found("job", id))
+}
+
+fn all(node: &Node, tenant: &Name) -> Result<Vec<Job>, Fail> {
+    node.tenant(tenant)?;
+    let mut jobs = Vec::new();
+    let mut request = PageRequest::default();
+    loop {
+        let page = node.meta.read(|tx| tx.of(tenant).list::<Job>(&request)).map_err(store_fail)?;
+        jobs.extend(page.items.into_iter().map(|s| s.record));
+        match page.next {
+            Some(next) => request.after = Some(next),
+            None => return Ok(jobs),
+        }
+    }
+}
+
+pub(crate) fn list(node: &Arc<Node>, tenant: &Name) -> Result<Page<api::Job>, Fail> {
+    let items: Result<Vec<_>, Fail> = all(node, tenant)?.iter().map(|job| wire(node, job)).collect();
+    Ok(Page { items: items?, next: None })
+}
+
+pub(crate) fn show(node: &Arc<Node>, tenant: &Name, id: &str) -> Result<api::Job, Fail> {
+    wire(node, &find(node, tenant, id)?)
+}
+
+pub(crate) fn watch(node: &Arc<Node>, tenant: &Name, id: &str) -> Result<Watch, Fail> {
+    let job = find(node, tenant, id)?;
+    let rate_and_left = match node.jobs.live(job.id) {
+        Some(live) => return Ok(Watch::live(live)),
+        None => job.reason.clone().unwrap_or_default(),
+    };
+    Ok(Watch::ended(job.state.as_str(), &rate_and_left))
+}
+
+/// Every stored checkpoint of a job.
+fn stored_checkpoints(node: &Node, tenant: &Name, job: JobId) -> Result<Vec<Checkpoint>, Fail> {
+    let mut found = Vec::new();
+    let mut request = PageRequest::default();
+    loop {
+        let page = node
+            .meta
+            .read(|tx| tx.of(tenant).list_under::<Checkpoint, _, _>(&job, &request))
+            .map_err(store_fail)?;
+        found.extend(page.items.into_iter().map(|s| s.record));
+        match page.next {
+            Some(next) => request.after = Some(next),
+            None => return Ok(found),
+        }
+    }
+}
+
+pub(crate) fn checkpoints(node: &Arc<Node>, tenant: &Name, id: &str) -> Result<Page<api::Checkpoint>, Fail> {
+    let job = find(node, tenant, id)?;
+    let scope = KeyScope::Job(tenant.clone(), job.id);
+    let items = stored_checkpoints(node, tenant, job.id)?
+        .into_iter()
+        .map(|c| api::Checkpoint {
+            version: c.version,
+            step: c.step,
+            state: c.state.as_str().to_owned(),
+            digest: c.manifest_digest.hex(),
+            bytes: c.bytes,
+            sealed: time(c.sealed_ms),
+            rule: c.rule,
+            objects: c
+                .files
+                .iter()
+                .filter_map(|f| node.object(&scope, &f.digest).ok().map(|o| o.name.to_string()))
+                .collect(),
+        })
+        .collect();
+    Ok(Page { items, next: None })
+}
+
+pub(crate) fn stop(
+    node: &Arc<Node>,
+    principal: &Principal,
+    tenant: &Name,
+    id: &str,
+) -> Result<api::Job, Fail> {
+    let job = find(node, tenant, id)?;
+    let event =
+        Event::new(EventKind::JobStop, Phase::Intent, Outcome::Unknown, now().as_millis(), correlation()?)
+            .tenant(tenant.as_str())
+            .actor(&principal.actor())
+            .asset("job", &job.id.to_string(), Some(job.contract));
+    node.keeper.audited(event, || match node.jobs.live(job.id) {
+        Some(live) => {
+            live.ask_to_stop();
+            Ok(())
+        }
+        None if job.state.is_final() => {
+            Err(Fail::conflict(format!("job {} has ended: {}", job.id, job.state.as_str())))
+        }
+        None => change(node, &job, |j| {
+            j.state = JobState::Stopped;
+            j.reason = Some("stopped on request".to_owned());
+            j.ended_ms = Some(now().as_millis());
+        })
+        .map(drop),
+    })?;
+    show(node, tenant, &job.id.to_string())
+}
+
+pub(crate) fn resume(
+    node: &Arc<Node>,
+    principal: &Principal,
+    tenant: &Name,
+    id: &str,
+    reason: &str,
+) -> Result<api::Job, Fail> {
+    let job = find(node, tenant, id)?;
+    if reason.trim().is_empty() {
+        return Err(Fail::invalid("say why the job goes on: `--reason TEXT`"));
+    }
+    let event =
+        Event::new(EventKind::JobResume, Phase::Intent, Outcome::Unknown, now().as_millis(), correlation()?)
+            .tenant(tenant.as_str())
+            .actor(&principal.actor())
+            .asset("job", &job.id.to_string(), Some(job.contract))
+            .because(reason);
+    node.keeper.audited(event, || {
+        if !matches!(job.state, JobState::Held | JobState::Stopped | JobState::Failed)
+            || node.jobs.live(job.id).is_some()
+        {
+            return Err(Fail::conflict(format!(
+                "job {} is {}, so there is nothing to resume",
+                job.id,
+                job.state.as_str()
+            )));
+        }
+        let job = change(node, &job, |j| {
+            j.state = JobState::Resuming;
+            j.reason = None;
+            j.ended_ms = None;
+        })?;
+        supervise(node, &job)
+    })?;
+    show(node, tenant, &job.id.to_string())
+}
+
+/// Changes the stored record of a job.
+fn change(node: &Node, job: &Job, mutate: impl FnOnce(&mut Job)) -> Result<Job, Fail> {
+    node.meta
+        .transaction(|tx| {
+            let rows = tx.of(&job.tenant);
+            let Some(mut stored) = rows.get::<Job>(&job.id)? else { return Ok(None) };
+            mutate(&mut stored.record);
+            rows.update(&stored)?;
+            Ok::<_, StoreError>(Some(stored.record))
+        })
+        .map_err(store_fail)?
+        .ok_or_else(|| Fail::not_found("job", &job.id.to_string()))
+}
+
+/// Starts the thread that carries a job to its end.
+fn supervise(node: &Arc<Node>, job: &Job) -> Result<(), Fail> {
+    let live = Arc::new(Live::new(job.state));
+    {
+        let mut running = node.jobs.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.len() >= RUNNING_MAX {
+            return Err(Fail::conflict(format!("this node runs its {RUNNING_MAX} jobs")));
+        }
+        running.insert(job.id, Arc::clone(&live));
+    }
+    let (node, id, tenant) = (Arc::clone(node), job.id, job.tenant.clone());
+    std::thread::Builder::new()
+        .name(format!("job-{}", job.name))
+        .spawn(move || {
+            supervisor::run(&node, &tenant, id, &live);
+            node.jobs.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            live.end();
+        })
+        .map(drop)
+        .map_err(|e| Fail::internal("no thread for the job", e))
+}
+
+/// Goes on with the jobs that ran when control ended.
+pub(crate) fn restore(node: &Arc<Node>) {
+    let page = match node.meta.read(|tx| tx.list_all::<Job>(&PageRequest::default())) {
+        Ok(page) => page,
+        Err(error) => return crate::log::line("job", &store_fail(error).line()),
+    };
+    for job in page.items.into_iter().map(|s| s.record) {
+        if job.state.is_final() || job.state == JobState::Held {
+            continue;
+        }
+        if let Err(fail) =
+            supervisor::interrupted_by_restart(node, &job).and_then(|job| supervise(node, &job))
+        {
+            crate::log::line("job", &format!("{} does not go on: {}", job.id, fail.line()));
+        }
+    }
+}
+
+fn wire(node: &Node, job: &Job) -> Result<api::Job, Fail> {
+    let live = node.jobs.live(job.id).map(|l| l.view());
+    let sealed = node
+        .meta
+        .read(|tx| tx.of(&job.tenant).last_under::<Checkpoint, _, _>(&job.id))
+        .map_err(store_fail)?
+        .map_or(0, |s| s.record.version);
+    let segments = job.segments.iter().map(|s| api::Segment {
+        number: s.number,
+        started: time(s.started_ms),
+        ended: s.ended_ms.map(time),
+        cause: s.cause.clone(),
+        resumed_from: s.resumed_from,
+        rejected: s.rejected.clone(),
+    });
+    let (step, metrics, rate, tail) = match live {
+        Some(view) => (view.step, view.metrics, view.rate, view.tail),
+        None => (job.progress.step, job.progress.metrics.clone(), None, job.output_tail.clone()),
+    };
+    Ok(api::Job {
+        id: job.id.to_string(),
+        tenant: job.tenant.to_string(),
+        name: job.name.to_string(),
+        state: job.state.as_str().to_owned(),
+        reason: job.reason.clone(),
+        submitted: time(job.submitted_ms),
+        ended: job.ended_ms.map(time),
+        step,
+        metrics,
+        rate,
+        restarts: u32::try_from(job.segments.len()).unwrap_or(u32::MAX).saturating_sub(1),
+        segments: segments.collect(),
+        checkpoints: sealed,
+        contract: job.contract.hex(),
+        model: job.model.as_ref().map(|(name, version)| format!("{name}@{version}")),
+        isolation: job.isolation.iter().map(crate::status::feature).collect(),
+        output_tail: tail,
+    })
+}

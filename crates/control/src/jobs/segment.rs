@@ -1,0 +1,485 @@
+//! One uninterrupted run of a job: its sandbox is made, filled, started, stood by and removed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Timestamp;
+use base::id::RunId;
+use ops::List;
+use ops::event::{Event, EventKind, Outcome, Phase, Severity};
+use ops::porter::{Request, TicketKind, Told};
+use ops::warden::{EnvVar, Exit, Image, InputKind, Limits, Operation, Profile, Program, RunKind, Signal};
+use store::records::{Checkpoint, Job, JobState, Segment as Record};
+use training::contract::DIR_CODE;
+use training::manifest::ResumeNote;
+use training::monitor::Monitor;
+use training::policy::overdue_s;
+use training::{Contract, JobSpec, RunConfig};
+use vault::KeyScope;
+
+use super::checkpoints::{ChainContext, CommitNote, Ticket, Tickets};
+use super::live::Live;
+use super::{INPUT_CHANNEL, INPUT_CODE, INPUT_CONFIG, change};
+use crate::Fail;
+use crate::clock::{now, random};
+use crate::node::Node;
+use crate::run::{FileRef, InputPlan, Purpose, Run, RunEvent, text};
+
+/// How often a segment looks at its clock.
+const TICK: Duration = Duration::from_millis(100);
+/// Files that one checkpoint may have.
+const CHECKPOINT_FILES: u32 = 256;
+/// Longest wait for the porter to collect a result, in milliseconds: scratch at 100 MB/s and some.
+const COLLECT_MS: u64 = 10 * 60 * 1000;
+
+/// How a segment ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The job is done and left a result.
+    Done(Box<Ticket>),
+    /// Anything else.
+    Ended {
+        /// How the workload ended.
+        exit: Exit,
+        /// Whether it was asked to.
+        asked: bool,
+        /// Whether it sealed a checkpoint.
+        sealed: bool,
+    },
+}
+
+/// A segment that is about to run.
+#[derive(Debug)]
+pub(super) struct Segment {
+    job: Job,
+    spec: JobSpec,
+    from: Option<Checkpoint>,
+    rejected: Vec<String>,
+    continuation: Option<String>,
+    chain: ChainContext,
+    correlation: u128,
+}
+
+impl Segment {
+    #[expect(clippy::too_many_arguments, reason = "each is one part of the decision that starts a segment")]
+    pub(super) fn new(
+        job: Job,
+        spec: JobSpec,
+        contract: Contract,
+        hardware: Vec<(String, String)>,
+        from: Option<Checkpoint>,
+        rejected: Vec<String>,
+        continuation: Option<String>,
+        correlation: u128,
+    ) -> Result<Self, Fail> {
+        let restarts = u32::try_from(job.segments.len()).unwrap_or(u32::MAX);
+        let cause = job.segments.last().and_then(|s| s.cause.clone()).unwrap_or_default();
+        let chain = ChainContext {
+            tenant: job.tenant.clone(),
+            job: job.id,
+            run: RunId::new(now(), random::<10>()?),
+            contract,
+            hardware,
+            resume: ResumeNote { from_version: from.as_ref().map(|c| c.version), restarts, cause },
+            keep: spec.checkpoints.keep,
+            correlation,
+            monitor: Monitor::new(),
+        };
+        Ok(Self { job, spec, from, rejected, continuation, chain, correlation })
+    }
+
+    /// Runs it. The record of the job is as the segment leaves it.
+    pub(super) fn run(mut self, node: &Arc<Node>, live: &Live) -> Result<(Job, End), Fail> {
+        let run_id = self.chain.run;
+        let started = now();
+        let record = Record {
+            number: u32::try_from(self.job.segments.len()).unwrap_or(u32::MAX).saturating_add(1),
+            run: run_id,
+            started_ms: started.as_millis(),
+            ended_ms: None,
+            cause: None,
+            exit_code: None,
+            resumed_from: self.from.as_ref().map(|c| c.version),
+            continuation: self.continuation.clone(),
+            rejected: self.rejected.clone(),
+        };
+        let state = if self.from.is_some() { JobState::Resuming } else { JobState::Starting };
+        // Before anything exists, so that a restart knows what to remove.
+        self.job = change(node, &self.job, |j| {
+            j.segments.push(record);
+            j.state = state;
+            j.reason = None;
+        })?;
+        live.state(state, &self.headline());
+        let event = self.start_event();
+        let mut run = node.keeper.audited(event, || self.start(node))?;
+        let report = run.report()?;
+        self.job = change(node, &self.job, |j| {
+            j.state = JobState::Running;
+            j.isolation = report
+                .iter()
+                .map(|f| (f.name.to_string(), f.state.to_string(), f.detail.to_string()))
+                .collect();
+        })?;
+        live.state(JobState::Running, "the sandbox runs");
+        let end = self.stand_by(node, live, &mut run, started);
+        let destroyed = run.destroy();
+        let end = end?;
+        destroyed?;
+        let (cause, code) = match &end {
+            End::Done(_) => ("completed".to_owned(), Some(0)),
+            End::Ended { exit, .. } => (exit.cause.name().to_owned(), i32::try_from(exit.code).ok()),
+        };
+        let view = live.view();
+        self.job = change(node, &self.job, |j| {
+            if let Some(open) = j.segments.last_mut() {
+                open.ended_ms = Some(now().as_millis());
+                open.cause = Some(cause);
+                open.exit_code = code;
+            }
+            j.attempt = j.attempt.saturating_add(1);
+            j.progress.step = view.step;
+            j.progress.metrics = view.metrics;
+            j.progress.at_ms = Some(now().as_millis());
+            j.output_tail = view.tail;
+        })?;
+        Ok((self.job, end))
+    }
+
+    fn headline(&self) -> String {
+        match &self.from {
+            Some(c) => format!(
+                "goes on from checkpoint {} (step {}), {}",
+                c.version,
+                c.step.map_or_else(|| "unknown".to_owned(), |s| s.to_string()),
+                self.continuation.as_deref().unwrap_or("unknown")
+            ),
+            None => "starts at the beginning".to_owned(),
+        }
+    }
+
+    fn start_event(&self) -> Event {
+        let kind = if self.from.is_some() { EventKind::JobResume } else { EventKind::JobStart };
+        let mut event =
+            Event::new(kind, Phase::Intent, Outcome::Unknown, now().as_millis(), self.correlation)
+                .tenant(self.job.tenant.as_str())
+                .asset("job", &self.job.id.to_string(), Some(self.job.contract))
+                .detail("run", &self.chain.run.to_string())
+                .detail("segment", &self.job.segments.len().to_string())
+                .because(&self.headline());
+        if let Some(from) = &self.from {
+            event = event
+                .detail("checkpoint", &from.version.to_string())
+                .detail("checkpoint_digest", &from.manifest_digest.hex());
+        }
+        for reason in self.rejected.iter().take(8) {
+            event = event.detail("not_taken", reason);
+        }
+        event
+    }
+
+    fn start(&self, node: &Arc<Node>) -> Result<Run, Fail> {
+        let scope = KeyScope::Tenant(self.job.tenant.clone());
+        let plans = self
+            .job
+            .inputs
+            .iter()
+            .map(|input| {
+                let file = |f: &store::records::File| FileRef {
+                    path: f.path.clone(),
+                    size: f.size,
+                    digest: f.digest,
+                    scope: scope.clone(),
+                };
+                Ok(InputPlan {
+                    kind: input_kind(&input.channel)?,
+                    files: input.files.iter().map(file).collect(),
+                })
+            })
+            .collect::<Result<Vec<_>, Fail>>()?;
+        let purpose = Purpose {
+            tenant: self.job.tenant.to_string(),
+            actor: format!("job:{}", self.job.id),
+            what: format!("run {}", self.chain.run),
+            correlation: self.correlation,
+        };
+        let mut run =
+            Run::start_porter(node, self.chain.run, RunKind::Training, self.limits(), &plans, purpose)?;
+        for (index, plan) in plans.iter().enumerate() {
+            run.fill(index, plan)?;
+        }
+        let job_scope = KeyScope::Job(self.job.tenant.clone(), self.job.id);
+        if let Some(from) = &self.from {
+            let files: Vec<FileRef> = from
+                .files
+                .iter()
+                .map(|f| FileRef {
+                    path: f.path.clone(),
+                    size: f.size,
+                    digest: f.digest,
+                    scope: job_scope.clone(),
+                })
+                .collect();
+            run.restore(&files)?;
+            let event = Event::new(
+                EventKind::CheckpointRestore,
+                Phase::Outcome,
+                Outcome::Success,
+                now().as_millis(),
+                self.correlation,
+            )
+            .tenant(self.job.tenant.as_str())
+            .asset(
+                "checkpoint",
+                &format!("{}/{}", self.job.id, from.version),
+                Some(from.manifest_digest),
+            );
+            node.keeper.append(event)?;
+        }
+        let watch = Request::Watch {
+            scope: text(&job_scope.to_string())?,
+            max_bytes: self.spec.resources.scratch.bytes(),
+            max_files: CHECKPOINT_FILES,
+        };
+        run.ask(&watch, None)?;
+        run.start(self.operation()?)?;
+        Ok(run)
+    }
+
+    fn limits(&self) -> Limits {
+        let resources = &self.spec.resources;
+        Limits {
+            memory_bytes: resources.memory.bytes(),
+            cpu_milli: resources.cpu_milli,
+            pids: resources.pids,
+            scratch_bytes: resources.scratch.bytes(),
+        }
+    }
+
+    fn operation(&self) -> Result<Operation, Fail> {
+        let config = RunConfig {
+            job: self.job.id,
+            spec: &self.spec,
+            resume_step: self.from.as_ref().and_then(|c| c.step),
+            restarts: u32::try_from(self.job.segments.len()).unwrap_or(u32::MAX).saturating_sub(1),
+        };
+        let env = config
+            .environment()
+            .iter()
+            .map(|(name, value)| Ok(EnvVar { name: text(name)?, value: text(value)? }))
+            .collect::<Result<Vec<_>, Fail>>()?;
+        let argv = self.spec.command.iter().map(|word| text(word)).collect::<Result<Vec<_>, Fail>>()?;
+        let used_ms: u64 =
+            self.job.segments.iter().filter_map(|s| Some(s.ended_ms?.saturating_sub(s.started_ms))).sum();
+        let left_s = u64::from(self.spec.resources.wall_time_s).saturating_sub(used_ms / 1000).max(1);
+        let limit = |e| Fail::invalid(format!("the job: {e}"));
+        Ok(Operation::Start {
+            run: self.chain.run.bits(),
+            image: Image::Host {},
+            program: Program::Command { argv: List::new(argv).map_err(limit)? },
+            env: List::new(env).map_err(limit)?,
+            cwd: text(DIR_CODE)?,
+            profile: Profile::Training,
+            wall_time_s: u32::try_from(left_s).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Stands by the workload until it has ended, and collects its result if it is done.
+    fn stand_by(
+        &mut self,
+        node: &Arc<Node>,
+        live: &Live,
+        run: &mut Run,
+        started: Timestamp,
+    ) -> Result<End, Fail> {
+        let mut tickets = Tickets::default();
+        let mut watch = StopWatch { last_seal: started, alarmed: false, asked_at: None, killed: false };
+        let mut sealed = false;
+        let exit = loop {
+            match run.next(TICK) {
+                Some(RunEvent::Exited(exit)) => break exit,
+                Some(RunEvent::PorterGone) => {
+                    run.order(Operation::Kill { run: self.chain.run.bits() })?;
+                    return Err(Fail::unavailable("the porter of the job ended", "its socket was closed"));
+                }
+                Some(RunEvent::Told(told)) => {
+                    let version = self.told(node, live, run, &mut tickets, told)?;
+                    if version.is_some() {
+                        watch.last_seal = now();
+                        watch.alarmed = false;
+                        sealed = true;
+                    }
+                }
+                None => {}
+            }
+            self.tick(node, live, run, &mut watch)?;
+        };
+        let asked = watch.asked_at.is_some();
+        let done = training::contract::ending(&exit, asked) == training::contract::Ending::Done;
+        if !done {
+            return Ok(End::Ended { exit, asked, sealed });
+        }
+        live.state(JobState::Finishing, "the job is done; its model is inspected and sealed");
+        match self.collect(node, live, run, &mut tickets)? {
+            Some(ticket) => Ok(End::Done(Box::new(ticket))),
+            None => Ok(End::Ended { exit, asked, sealed }),
+        }
+    }
+
+    /// Asks for the result and waits for it; what the porter still has to tell comes on the way.
+    fn collect(
+        &mut self,
+        node: &Arc<Node>,
+        live: &Live,
+        run: &mut Run,
+        tickets: &mut Tickets,
+    ) -> Result<Option<Ticket>, Fail> {
+        let request = Request::Collect {
+            scope: text(self.job.tenant.as_str())?,
+            max_bytes: self.spec.resources.scratch.bytes(),
+        };
+        run.tell(&request, None)?;
+        let since = now();
+        let mut result = None;
+        loop {
+            match run.next(TICK) {
+                Some(RunEvent::Told(Told::Committed { ticket, kind: TicketKind::Model, .. })) => {
+                    run.tell(&Request::Accepted { ticket }, None)?;
+                    result = Some(tickets.take(ticket));
+                }
+                Some(RunEvent::Told(Told::Done { .. })) => return Ok(result),
+                Some(RunEvent::Told(Told::Refused { code, detail })) => {
+                    return Err(Fail {
+                        code: code.to_string(),
+                        ..Fail::refused("SR-PRT-0001", format!("the job's result was refused: {detail}"))
+                    });
+                }
+                Some(RunEvent::Told(told)) => {
+                    self.told(node, live, run, tickets, told)?;
+                }
+                Some(RunEvent::PorterGone) => {
+                    return Err(Fail::unavailable("the porter of the job ended", "its socket was closed"));
+                }
+                Some(RunEvent::Exited(_)) | None => {}
+            }
+            if now().millis_since(since) > COLLECT_MS {
+                return Err(Fail::unavailable(
+                    "the result was not collected in time",
+                    format!("{COLLECT_MS} ms"),
+                ));
+            }
+        }
+    }
+
+    /// What the porter tells while the workload runs; the version if a checkpoint was sealed.
+    fn told(
+        &mut self,
+        node: &Arc<Node>,
+        live: &Live,
+        run: &Run,
+        tickets: &mut Tickets,
+        told: Told,
+    ) -> Result<Option<u64>, Fail> {
+        live.told(&told);
+        if tickets.told(node, run, &told)? {
+            return Ok(None);
+        }
+        match told {
+            Told::Committed { ticket, rule, step, committed_ms, .. } => {
+                let note = CommitNote { rule, step, committed: Timestamp::from_millis(committed_ms) };
+                match self.chain.commit(node, tickets.take(ticket), note) {
+                    Ok(checkpoint) => {
+                        run.tell(&Request::Accepted { ticket }, None)?;
+                        let step = checkpoint.step.map_or_else(|| "unknown".to_owned(), |s| s.to_string());
+                        live.checkpoint(
+                            checkpoint.version,
+                            format!(
+                                "checkpoint {} sealed at step {step} ({})",
+                                checkpoint.version,
+                                checkpoint.state.as_str()
+                            ),
+                        );
+                        return Ok(Some(checkpoint.version));
+                    }
+                    Err(fail) => {
+                        let reason = fail.line();
+                        run.tell(&Request::Rejected { ticket, reason: ops::Text::clip(&reason) }, None)?;
+                        live.tell("alarm", format!("a checkpoint was not sealed: {reason}"));
+                    }
+                }
+            }
+            Told::Malformed { path, reason } => {
+                live.tell("alarm", format!("`{path}` is no checkpoint: {reason}"));
+                let event = Event::new(
+                    EventKind::CheckpointMalformed,
+                    Phase::Observed,
+                    Outcome::Refused,
+                    now().as_millis(),
+                    self.correlation,
+                )
+                .tenant(self.job.tenant.as_str())
+                .actor(&format!("job:{}", self.job.id))
+                .asset("checkpoint", &self.job.id.to_string(), None)
+                .severity(Severity::Medium)
+                .because(&format!("{path}: {reason}"));
+                node.keeper.append(event)?;
+            }
+            Told::Failure { reason } => live.tell("output", format!("the job says: {reason}")),
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// What happens with time: an overdue checkpoint, a request to stop, the end of its grace.
+    fn tick(&self, node: &Node, live: &Live, run: &Run, watch: &mut StopWatch) -> Result<(), Fail> {
+        let time = now();
+        if !watch.alarmed
+            && let Some(over) = overdue_s(self.spec.checkpoints, watch.last_seal, time)
+        {
+            watch.alarmed = true;
+            let reason =
+                format!("no checkpoint was sealed for {over} s more than the job's `max_lost_seconds`");
+            live.tell("alarm", reason.clone());
+            let event = Event::new(
+                EventKind::CheckpointOverdue,
+                Phase::Observed,
+                Outcome::Failure,
+                time.as_millis(),
+                self.correlation,
+            )
+            .tenant(self.job.tenant.as_str())
+            .asset("job", &self.job.id.to_string(), Some(self.job.contract))
+            .severity(Severity::High)
+            .because(&reason);
+            node.keeper.append(event)?;
+        }
+        if watch.asked_at.is_none() && live.is_asked_to_stop() {
+            watch.asked_at = Some(time);
+            live.tell("state", "asked to stop: it may write a last checkpoint".to_owned());
+            run.order(Operation::Signal { run: self.chain.run.bits(), signal: Signal::Term })?;
+        }
+        let grace = u64::from(training::limits::GRACE_DEFAULT_S).saturating_mul(1000);
+        if !watch.killed && watch.asked_at.is_some_and(|at| time.millis_since(at) > grace) {
+            watch.killed = true;
+            run.order(Operation::Kill { run: self.chain.run.bits() })?;
+        }
+        Ok(())
+    }
+}
+
+/// Times of a running segment.
+#[derive(Debug)]
+struct StopWatch {
+    last_seal: Timestamp,
+    alarmed: bool,
+    asked_at: Option<Timestamp>,
+    killed: bool,
+}
+
+fn input_kind(channel: &str) -> Result<InputKind, Fail> {
+    Ok(match channel {
+        INPUT_CODE => InputKind::Code {},
+        INPUT_CONFIG => InputKind::Config {},
+        other => InputKind::Channel { name: text(other.strip_prefix(INPUT_CHANNEL).unwrap_or(other))? },
+    })
+}

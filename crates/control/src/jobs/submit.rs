@@ -1,0 +1,173 @@
+//! Accepting a job: its file is checked, everything that it reads is pinned by digest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::JobRun;
+use base::id::JobId;
+use base::names::Name;
+use ops::event::{Event, EventKind, Outcome, Phase};
+use store::records::{File, Input, Job, JobState, Progress};
+use training::jobfile::{ImageRef, InputRef, IsolationClass};
+use training::{JobSpec, RunConfig};
+use vault::KeyScope;
+
+use super::{Accepted, INPUT_CHANNEL, INPUT_CODE, INPUT_CONFIG, contract, show, supervise};
+use crate::auth::Principal;
+use crate::clock::{now, random};
+use crate::keeper::keeper_scope;
+use crate::node::{Node, correlation, store_fail};
+use crate::{Fail, datasets};
+
+/// Largest configuration file that the platform writes.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+pub(crate) fn submit(
+    node: &Arc<Node>,
+    principal: &Principal,
+    tenant: &Name,
+    request: &JobRun,
+) -> Result<api::Job, Fail> {
+    node.tenant(tenant)?;
+    let spec = JobSpec::parse(&request.file, &request.text).map_err(|e| Fail::explained(400, &e))?;
+    if spec.tenant != *tenant {
+        return Err(Fail::invalid(format!(
+            "the job file is for tenant `{}`, the request for `{tenant}`",
+            spec.tenant
+        )));
+    }
+    check_host(node, &spec)?;
+    let at = now();
+    let id = JobId::new(at, random::<10>()?);
+    let inputs = inputs(node, principal, tenant, request, &spec, id)?;
+    let config = RunConfig { job: id, spec: &spec, resume_step: None, restarts: 0 };
+    let pinned = contract(node, &config, &inputs);
+    let mut parts = BTreeMap::from([
+        ("code".to_owned(), pinned.code),
+        ("config".to_owned(), pinned.config),
+        ("env".to_owned(), pinned.env),
+        ("command".to_owned(), pinned.command),
+    ]);
+    if let Some(packages) = pinned.packages {
+        parts.insert("packages".to_owned(), packages);
+    }
+    for data in &pinned.data {
+        parts.insert(format!("data/{}", data.channel), data.manifest);
+    }
+    let mut hasher = base::Hasher::new();
+    for (name, digest) in &parts {
+        hasher.update(&base::wire::lp(name.as_bytes()));
+        hasher.update(digest.as_bytes());
+    }
+    let accepted =
+        Accepted { file: request.file.clone(), text: request.text.clone(), submitted_by: principal.actor() };
+    let job = Job {
+        tenant: tenant.clone(),
+        id,
+        name: spec.name.clone(),
+        spec: serde_json::to_value(&accepted).map_err(|e| Fail::internal("the job cannot be stored", e))?,
+        contract: hasher.finish(),
+        contract_parts: parts,
+        inputs,
+        state: JobState::Pending,
+        reason: None,
+        kek_version: None,
+        attempt: 0,
+        segments: Vec::new(),
+        progress: Progress::default(),
+        isolation: Vec::new(),
+        output_tail: String::new(),
+        model: None,
+        submitted_ms: at.as_millis(),
+        ended_ms: None,
+    };
+    let cor = correlation()?;
+    let mut event = Event::new(EventKind::JobSubmit, Phase::Intent, Outcome::Unknown, at.as_millis(), cor)
+        .tenant(tenant.as_str())
+        .actor(&principal.actor())
+        .asset("job", &id.to_string(), Some(job.contract))
+        .detail("name", job.name.as_str());
+    for (name, digest) in &job.contract_parts {
+        event = event.detail(name, &digest.hex());
+    }
+    node.keeper.audited(event, || {
+        node.keeper.create_scope(keeper_scope(&KeyScope::Job(tenant.clone(), id)), cor)?;
+        node.meta.transaction(|tx| tx.of(tenant).insert(&job)).map_err(store_fail)?;
+        supervise(node, &job)
+    })?;
+    show(node, tenant, &id.to_string())
+}
+
+/// What this node cannot give is refused before anything is stored.
+fn check_host(node: &Node, spec: &JobSpec) -> Result<(), Fail> {
+    let cpus = node.facts.cpus.saturating_mul(1000);
+    spec.check_capacity(cpus, base::ByteSize::from_bytes(node.facts.memory_bytes))
+        .map_err(|e| Fail::explained(400, &e))?;
+    match spec.image {
+        ImageRef::Host if node.config.jobs.allow_host_image => {}
+        ImageRef::Host => {
+            return Err(Fail::invalid(
+                "this node does not allow `image = \"host\"`: the host's programs are not pinned",
+            )
+            .help("set `allow_host_image = true` below `[jobs]` in the node's configuration"));
+        }
+        ImageRef::Directory { .. } | ImageRef::Oci { .. } => {
+            return Err(Fail::invalid("images by digest are not supported by this version")
+                .help("write `image = \"host\"` in the job file"));
+        }
+    }
+    if spec.isolation == IsolationClass::Strict {
+        return Err(Fail::invalid(
+            "class `strict` needs processor cores of its own, which this version does not assign",
+        )
+        .help("write `class = \"standard\"` in the job file"));
+    }
+    Ok(())
+}
+
+fn inputs(
+    node: &Arc<Node>,
+    principal: &Principal,
+    tenant: &Name,
+    request: &JobRun,
+    spec: &JobSpec,
+    id: JobId,
+) -> Result<Vec<Input>, Fail> {
+    let code = node.imports.take_code(tenant, &request.code)?;
+    let mut inputs = vec![input(INPUT_CODE, format!("code of {}", spec.name), code)];
+    let config = RunConfig { job: id, spec, resume_step: None, restarts: 0 };
+    let mut files = Vec::new();
+    for (name, bytes) in config.config_files() {
+        let sealed = node.seal(&KeyScope::Tenant(tenant.clone()), &mut bytes.as_slice(), CONFIG_BYTES_MAX)?;
+        files.push(File { path: name.to_owned(), size: sealed.len, digest: sealed.digest, media: None });
+    }
+    inputs.push(input(INPUT_CONFIG, "written by the platform".to_owned(), files));
+    for (channel, reference) in &spec.inputs {
+        let name = format!("{INPUT_CHANNEL}{channel}");
+        inputs.push(match reference {
+            InputRef::Dataset { name: dataset, version } => {
+                let found = datasets::find(node, tenant, dataset, u64::from(*version))?;
+                input(&name, format!("dataset:{dataset}@{version}"), found.files)
+            }
+            InputRef::Path(path) => {
+                let import = request.imports.get(channel.as_str()).ok_or_else(|| {
+                    Fail::invalid(format!("input `{channel}` is the path `{path}`, which was not imported"))
+                })?;
+                // Its version is fixed by what the import made just now.
+                let found = crate::imports::commit(node, principal, tenant, import)?;
+                let api::Imported::Dataset(dataset) = found else {
+                    return Err(Fail::invalid(format!("the import of input `{channel}` is no data set")));
+                };
+                let dataset_name: Name = dataset.name.parse().map_err(|_| Fail::invalid("data set name"))?;
+                let found = datasets::find(node, tenant, &dataset_name, dataset.version)?;
+                input(&name, format!("dataset:{}@{}", dataset.name, dataset.version), found.files)
+            }
+        });
+    }
+    Ok(inputs)
+}
+
+fn input(channel: &str, origin: String, mut files: Vec<File>) -> Input {
+    files.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
+    Input { channel: channel.to_owned(), origin, manifest_digest: datasets::manifest(&files), files }
+}

@@ -1,0 +1,207 @@
+//! The keeper as control uses it: a few connections, events as intent and outcome, keys and signatures.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use base::Digest;
+use link::{KeeperClient, KeeperError, LinkError};
+use ops::Text;
+use ops::event::{Event, Outcome, Phase};
+use ops::keeper::{Request, Response, Role, Scope};
+
+use crate::Fail;
+use crate::clock::now;
+
+/// Connections kept open for parallel requests.
+const IDLE_MAX: usize = 8;
+/// Longest wait for an answer: a commit takes milliseconds; a stalled disk is told apart from a slow one here.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Connections to the keeper.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    socket: PathBuf,
+    idle: Mutex<Vec<KeeperClient>>,
+}
+
+/// A key scope, as the keeper is told.
+pub(crate) fn keeper_scope(scope: &vault::KeyScope) -> Scope {
+    match scope {
+        vault::KeyScope::Tenant(tenant) => Scope::tenant(tenant),
+        vault::KeyScope::Job(tenant, job) => Scope::job(tenant, *job),
+    }
+}
+
+/// State of the keeper.
+#[derive(Debug, Clone)]
+pub(crate) struct KeeperStatus {
+    pub(crate) log_size: u64,
+    pub(crate) log_root: Digest,
+    pub(crate) log_key: String,
+    pub(crate) key_provider: String,
+    pub(crate) separated: bool,
+}
+
+/// A wrapped data key and the object's name.
+#[derive(Debug, Clone)]
+pub(crate) struct Wrapped {
+    pub(crate) name: Digest,
+    pub(crate) kek_version: u64,
+    pub(crate) blob: [u8; 60],
+}
+
+impl Keeper {
+    pub(crate) fn new(socket: PathBuf) -> Self {
+        Self { socket, idle: Mutex::new(Vec::new()) }
+    }
+
+    fn take(&self) -> Result<KeeperClient, KeeperError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match idle {
+            Some(client) => Ok(client),
+            None => KeeperClient::connect(&self.socket, Role::Control, ANSWER_TIMEOUT),
+        }
+    }
+
+    /// One question. A connection that the keeper closed (it was restarted) is replaced once: every operation
+    /// may be asked again, an event that was appended twice is told by its correlation id.
+    pub(crate) fn call(&self, request: &Request) -> Result<Response, Fail> {
+        let mut fresh = false;
+        loop {
+            let client = self.take().map_err(fail)?;
+            match client.call(request) {
+                Err(KeeperError::Link(LinkError::Closed | LinkError::Poisoned)) if !fresh => {
+                    self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                    fresh = true;
+                }
+                answer => {
+                    let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+                    if client.is_usable() && idle.len() < IDLE_MAX {
+                        idle.push(client);
+                    }
+                    return answer.map_err(fail);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn status(&self) -> Result<KeeperStatus, Fail> {
+        match self.call(&Request::Status {})? {
+            Response::Status { log_size, log_root, log_key, key_provider, separated, .. } => {
+                Ok(KeeperStatus {
+                    log_size,
+                    log_root,
+                    log_key: log_key.as_str().to_owned(),
+                    key_provider: key_provider.as_str().to_owned(),
+                    separated,
+                })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Appends one event; it is durable when this returns its index.
+    pub(crate) fn append(&self, event: Event) -> Result<u64, Fail> {
+        let events = ops::List::clip(vec![event]);
+        match self.call(&Request::Append { events })? {
+            Response::Appended { first } => Ok(first),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Intent, effect, outcome. Without a durable intent there is no effect; without a durable outcome the caller
+    /// is told that it is unknown.
+    pub(crate) fn audited<T>(
+        &self,
+        event: Event,
+        effect: impl FnOnce() -> Result<T, Fail>,
+    ) -> Result<T, Fail> {
+        self.audited_with(event, effect, |event, _| event)
+    }
+
+    /// As [`Keeper::audited`]; `describe` adds to the outcome what the effect made.
+    pub(crate) fn audited_with<T>(
+        &self,
+        event: Event,
+        effect: impl FnOnce() -> Result<T, Fail>,
+        describe: impl FnOnce(Event, &T) -> Event,
+    ) -> Result<T, Fail> {
+        let mut intent = event.clone();
+        intent.phase = Phase::Intent;
+        intent.outcome = Outcome::Unknown;
+        self.append(intent)?;
+        let result = effect();
+        let mut outcome = event;
+        outcome.phase = Phase::Outcome;
+        outcome.time_ms = now().as_millis();
+        outcome = match &result {
+            Ok(value) => {
+                outcome.outcome = Outcome::Success;
+                describe(outcome, value)
+            }
+            Err(fail) => {
+                outcome.outcome = if fail.status >= 500 { Outcome::Failure } else { Outcome::Refused };
+                outcome.because(&fail.line())
+            }
+        };
+        self.append(outcome)
+            .map_err(|e| e.because("the effect was tried; its outcome could not be logged and is unknown"))?;
+        result
+    }
+
+    pub(crate) fn create_scope(&self, scope: Scope, correlation: u128) -> Result<(), Fail> {
+        match self.call(&Request::CreateScope { scope, correlation })? {
+            Response::ScopeReady { .. } => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(crate) fn wrap(&self, scope: Scope, dek: [u8; 32], digest: Digest) -> Result<Wrapped, Fail> {
+        match self.call(&Request::Wrap { scope, dek, digest })? {
+            Response::Wrapped { name, kek_version, blob } => Ok(Wrapped { name, kek_version, blob }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Releases the data key of one object; logged before it is returned.
+    pub(crate) fn unwrap(
+        &self,
+        scope: Scope,
+        wrapped: &Wrapped,
+        actor: &str,
+        purpose: &str,
+        correlation: u128,
+    ) -> Result<[u8; 32], Fail> {
+        let request = Request::Unwrap {
+            scope,
+            name: wrapped.name,
+            blob: wrapped.blob,
+            kek_version: wrapped.kek_version,
+            actor: Text::clip(actor),
+            purpose: Text::clip(purpose),
+            correlation,
+        };
+        match self.call(&request)? {
+            Response::Unwrapped { dek, .. } => Ok(dek),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+fn unexpected(answer: &Response) -> Fail {
+    let _ = answer;
+    Fail::internal("the keeper gave an answer of another kind", "protocol")
+}
+
+pub(crate) fn fail(error: KeeperError) -> Fail {
+    match error {
+        KeeperError::Refused { code, detail } => {
+            Fail { code, ..Fail::refused("SR-KEY-0001", format!("the keeper refused: {detail}")) }
+        }
+        other => Fail::unavailable(
+            "the keeper cannot be reached, so nothing that must be logged is done",
+            base::error::chain(&other),
+        ),
+    }
+}

@@ -1,0 +1,314 @@
+//! One run of a sandbox with its porter: from `StartPorter` to `Destroy` (ops::warden).
+//!
+//! Everything that happens to a run arrives in one queue, so that its owner (a job's supervisor, an endpoint) is
+//! one loop over one kind of message.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use base::Digest;
+use base::id::RunId;
+use link::Conn;
+use ops::porter::{Request, SealedFile, Told};
+use ops::warden::{Exit, Input, Limits, Operation, Response, RunKind};
+use ops::{List, Text};
+use training::contract::{TreeFile, tree_digest};
+use vault::KeyScope;
+
+use crate::Fail;
+use crate::keeper::keeper_scope;
+use crate::node::Node;
+
+/// Messages of a run that wait for its owner; a porter that tells more waits itself.
+const QUEUE_MAX: usize = 256;
+/// Longest wait for a porter's answer: it opens or seals one file at 0.5 GB/s or better.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What happens to a run.
+#[derive(Debug)]
+pub(crate) enum RunEvent {
+    /// The porter tells.
+    Told(Told),
+    /// The porter is gone.
+    PorterGone,
+    /// The workload has ended.
+    Exited(Exit),
+}
+
+/// A sealed file with what opens it.
+#[derive(Debug, Clone)]
+pub(crate) struct FileRef {
+    pub(crate) path: String,
+    pub(crate) size: u64,
+    pub(crate) digest: Digest,
+    pub(crate) scope: KeyScope,
+}
+
+/// One input: what it is and its files.
+#[derive(Debug, Clone)]
+pub(crate) struct InputPlan {
+    pub(crate) kind: ops::warden::InputKind,
+    pub(crate) files: Vec<FileRef>,
+}
+
+/// For whom and why a run opens objects, as in events.
+#[derive(Debug, Clone)]
+pub(crate) struct Purpose {
+    pub(crate) tenant: String,
+    pub(crate) actor: String,
+    pub(crate) what: String,
+    pub(crate) correlation: u128,
+}
+
+/// A run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    node: Arc<Node>,
+    pub(crate) id: RunId,
+    purpose: Purpose,
+    porter: Arc<Conn>,
+    events: Receiver<RunEvent>,
+    sender: SyncSender<RunEvent>,
+    backlog: VecDeque<RunEvent>,
+    destroyed: bool,
+}
+
+/// Manifest digest of the files of an input.
+pub(crate) fn manifest_digest(files: &[FileRef]) -> Digest {
+    let files: Vec<_> =
+        files.iter().map(|f| TreeFile { path: f.path.clone(), size: f.size, digest: f.digest }).collect();
+    tree_digest(&files)
+}
+
+impl Run {
+    /// Starts the porter of a new run; nothing of the tenant has been opened yet.
+    pub(crate) fn start_porter(
+        node: &Arc<Node>,
+        id: RunId,
+        kind: RunKind,
+        limits: Limits,
+        inputs: &[InputPlan],
+        purpose: Purpose,
+    ) -> Result<Self, Fail> {
+        let inputs = inputs.iter().map(|plan| Input {
+            kind: plan.kind.clone(),
+            bytes: plan.files.iter().map(|f| f.size).fold(0, u64::saturating_add),
+            files: u32::try_from(plan.files.len()).unwrap_or(u32::MAX),
+            manifest: manifest_digest(&plan.files),
+        });
+        let operation = Operation::StartPorter {
+            run: id.bits(),
+            tenant: text(&purpose.tenant)?,
+            kind,
+            limits,
+            inputs: List::new(inputs.collect()).map_err(|e| Fail::invalid(format!("inputs: {e}")))?,
+        };
+        let (_, mut fds) = node.warden.order(
+            &node.keeper,
+            operation,
+            purpose.correlation,
+            &purpose.tenant,
+            &purpose.actor,
+        )?;
+        let socket =
+            fds.pop().ok_or_else(|| Fail::internal("the warden gave no porter socket", "protocol"))?;
+        let porter = Arc::new(Conn::from_fd(socket).map_err(link_fail)?);
+        let (sender, events) = sync_channel(QUEUE_MAX);
+        let reader = Arc::clone(&porter);
+        let queue = sender.clone();
+        std::thread::Builder::new()
+            .name(format!("porter-{id}"))
+            .spawn(move || read_porter(&reader, &queue))
+            .map_err(|e| Fail::internal("no thread for the porter", e))?;
+        Ok(Self {
+            node: Arc::clone(node),
+            id,
+            purpose,
+            porter,
+            events,
+            sender,
+            backlog: VecDeque::new(),
+            destroyed: false,
+        })
+    }
+
+    /// Opens the files of one input into its mount, which stays writable for the porter.
+    pub(crate) fn open_files(&mut self, input: u8, plan: &InputPlan) -> Result<(), Fail> {
+        for file in &plan.files {
+            let (sealed, ciphertext) = self.sealed(file)?;
+            self.ask(&Request::Fill { input, file: sealed }, Some(&ciphertext))?;
+        }
+        Ok(())
+    }
+
+    /// Opens the files of one input into its mount, and makes the mount read-only for good.
+    pub(crate) fn fill(&mut self, index: usize, plan: &InputPlan) -> Result<(), Fail> {
+        let input = u8::try_from(index).map_err(|_| Fail::invalid("too many inputs"))?;
+        self.open_files(input, plan)?;
+        self.ask(&Request::FillDone { input }, None)?;
+        self.order(Operation::FreezeMount { run: self.id.bits(), input })?;
+        Ok(())
+    }
+
+    /// Puts the files of a checkpoint into the job's directory, which is emptied first.
+    pub(crate) fn restore(&mut self, files: &[FileRef]) -> Result<(), Fail> {
+        self.ask(&Request::RestoreBegin {}, None)?;
+        for file in files {
+            let (sealed, ciphertext) = self.sealed(file)?;
+            self.ask(&Request::Restore { file: sealed }, Some(&ciphertext))?;
+        }
+        Ok(())
+    }
+
+    fn sealed(&self, file: &FileRef) -> Result<(SealedFile, File), Fail> {
+        let (wrapped, ciphertext) = self.node.open_object(&file.scope, &file.digest)?;
+        let dek = self.node.keeper.unwrap(
+            keeper_scope(&file.scope),
+            &wrapped,
+            &self.purpose.actor,
+            &self.purpose.what,
+            self.purpose.correlation,
+        )?;
+        let sealed = SealedFile {
+            path: text(&file.path)?,
+            size: file.size,
+            digest: file.digest,
+            scope: text(&file.scope.to_string())?,
+            dek,
+        };
+        Ok((sealed, ciphertext))
+    }
+
+    /// Starts the workload; its end arrives as [`RunEvent::Exited`].
+    pub(crate) fn start(&mut self, operation: Operation) -> Result<(), Fail> {
+        let (_, mut fds) = self.order(operation)?;
+        let pipe = fds.pop().ok_or_else(|| Fail::internal("the warden gave no exit pipe", "protocol"))?;
+        let queue = self.sender.clone();
+        std::thread::Builder::new()
+            .name(format!("exit-{}", self.id))
+            .spawn(move || read_exit(pipe, &queue))
+            .map_err(|e| Fail::internal("no thread for the workload's end", e))?;
+        Ok(())
+    }
+
+    /// Gives an order about this run.
+    pub(crate) fn order(&self, operation: Operation) -> Result<(Response, Vec<OwnedFd>), Fail> {
+        let p = &self.purpose;
+        self.node.warden.order(&self.node.keeper, operation, p.correlation, &p.tenant, &p.actor)
+    }
+
+    /// The next thing that happens, within `wait`.
+    pub(crate) fn next(&mut self, wait: Duration) -> Option<RunEvent> {
+        if let Some(event) = self.backlog.pop_front() {
+            return Some(event);
+        }
+        match self.events.recv_timeout(wait) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(RunEvent::PorterGone),
+        }
+    }
+
+    /// Tells the porter something that has no answer.
+    pub(crate) fn tell(&self, request: &Request, file: Option<&File>) -> Result<(), Fail> {
+        let fds: Vec<_> = file.iter().map(|f| f.as_fd()).collect();
+        self.porter.send(&ops::to_bytes(request), &fds).map_err(link_fail)
+    }
+
+    /// Asks the porter and waits for its answer; what it tells meanwhile is kept in order.
+    pub(crate) fn ask(&mut self, request: &Request, file: Option<&File>) -> Result<(u32, u64), Fail> {
+        self.tell(request, file)?;
+        loop {
+            match self.events.recv_timeout(ANSWER_TIMEOUT) {
+                Ok(RunEvent::Told(Told::Done { files, bytes })) => return Ok((files, bytes)),
+                Ok(RunEvent::Told(Told::Refused { code, detail })) => {
+                    return Err(Fail {
+                        code: code.as_str().to_owned(),
+                        ..Fail::refused("SR-PRT-0001", format!("the porter refused: {}", detail.as_str()))
+                    });
+                }
+                Ok(RunEvent::PorterGone) | Err(RecvTimeoutError::Disconnected) => {
+                    self.backlog.push_back(RunEvent::PorterGone);
+                    return Err(Fail::unavailable("the porter of this run is gone", "its socket was closed"));
+                }
+                Ok(event) => self.backlog.push_back(event),
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(Fail::unavailable("the porter of this run does not answer", "timeout"));
+                }
+            }
+        }
+    }
+
+    /// What is enforced on the workload, read back from the kernel.
+    pub(crate) fn report(&self) -> Result<Vec<ops::warden::Feature>, Fail> {
+        match self.order(Operation::Report { run: self.id.bits() })? {
+            (Response::Features { features }, _) => Ok(features.into_inner()),
+            _ => Err(Fail::internal("the warden gave an answer of another kind", "report")),
+        }
+    }
+
+    /// Ends everything of the run and removes what is left of it.
+    pub(crate) fn destroy(&mut self) -> Result<(), Fail> {
+        if self.destroyed {
+            return Ok(());
+        }
+        self.porter.shutdown();
+        self.order(Operation::Destroy { run: self.id.bits() })?;
+        self.destroyed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if let Err(fail) = self.destroy() {
+            crate::log::line("run", &format!("{} could not be removed: {}", self.id, fail.line()));
+        }
+    }
+}
+
+fn read_porter(conn: &Conn, queue: &SyncSender<RunEvent>) {
+    loop {
+        let told = match conn.recv(ops::MESSAGE_MAX, 0) {
+            Ok((bytes, _)) => ops::from_bytes::<Told>(&bytes),
+            Err(_) => break,
+        };
+        let Ok(told) = told else {
+            crate::log::line("run", "a porter sent what is no message; its connection is closed");
+            break;
+        };
+        if queue.send(RunEvent::Told(told)).is_err() {
+            return;
+        }
+    }
+    // The receiver may be gone with the run; then nobody waits for this.
+    drop(queue.send(RunEvent::PorterGone));
+}
+
+fn read_exit(pipe: OwnedFd, queue: &SyncSender<RunEvent>) {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(ops::warden::EXIT_MAX).unwrap_or(u64::MAX);
+    let read = File::from(pipe).take(limit).read_to_end(&mut bytes);
+    let exit = read.ok().and_then(|_| ops::from_bytes::<Exit>(&bytes).ok()).unwrap_or_else(|| Exit {
+        cause: ops::warden::EndCause::StartFailed,
+        code: 0,
+        memory_peak_bytes: 0,
+        cpu_ms: 0,
+        detail: Text::clip("the warden ended before the workload did"),
+    });
+    drop(queue.send(RunEvent::Exited(exit)));
+}
+
+pub(crate) fn text<const MAX: usize>(value: &str) -> Result<Text<MAX>, Fail> {
+    Text::new(value).map_err(|e| Fail::invalid(format!("`{}`: {e}", crate::fail::printable(value))))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` takes")]
+fn link_fail(error: link::LinkError) -> Fail {
+    Fail::unavailable("the porter of this run cannot be reached", base::error::chain(&error))
+}

@@ -1,0 +1,102 @@
+//! The warden as control uses it: each order is logged by the keeper first, then given with its receipt.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use link::{Client, LinkError};
+use ops::event::{Event, EventKind, Outcome, Phase};
+use ops::keeper::{Request, Response as KeeperResponse};
+use ops::warden::{Call, Operation, Response};
+
+use crate::Fail;
+use crate::clock::now;
+use crate::keeper::Keeper;
+
+/// Longest wait for an order: `FreezeMount` hashes all bytes of an input, at about 1.5 GB/s.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The connection to the warden. Orders are given one at a time.
+#[derive(Debug)]
+pub(crate) struct Warden {
+    socket: PathBuf,
+    client: Mutex<Option<Client>>,
+}
+
+impl Warden {
+    pub(crate) fn new(socket: PathBuf) -> Self {
+        Self { socket, client: Mutex::new(None) }
+    }
+
+    /// Gives one order, logged before where it needs a receipt. `tenant` and `actor` are for the log.
+    pub(crate) fn order(
+        &self,
+        keeper: &Keeper,
+        operation: Operation,
+        correlation: u128,
+        tenant: &str,
+        actor: &str,
+    ) -> Result<(Response, Vec<OwnedFd>), Fail> {
+        let receipt = if operation.needs_receipt() {
+            let digest = base::sha256(&ops::to_bytes(&operation));
+            let event = Event::new(
+                EventKind::WardenOrder,
+                Phase::Intent,
+                Outcome::Unknown,
+                now().as_millis(),
+                correlation,
+            )
+            .tenant(tenant)
+            .actor(actor)
+            .asset("operation", operation.name(), Some(digest));
+            match keeper.call(&Request::Authorise { operation: digest, event })? {
+                KeeperResponse::Authorised { receipt } => Some(receipt),
+                _ => return Err(Fail::internal("the keeper gave an answer of another kind", "authorise")),
+            }
+        } else {
+            None
+        };
+        let name = operation.name();
+        let call = ops::to_bytes(&Call { correlation, receipt, operation });
+        let (answer, fds) = self.send(&call)?;
+        match ops::from_bytes::<Response>(&answer) {
+            Ok(Response::Refused { code, detail }) => Err(Fail {
+                code: code.as_str().to_owned(),
+                ..Fail::refused("SR-WRD-0001", format!("the warden refused `{name}`: {}", detail.as_str()))
+            }),
+            Ok(response) => Ok((response, fds)),
+            Err(error) => Err(Fail::internal("the warden's answer cannot be read", error)),
+        }
+    }
+
+    fn send(&self, call: &[u8]) -> Result<(Vec<u8>, Vec<OwnedFd>), Fail> {
+        let mut slot = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fresh = false;
+        loop {
+            let client = match slot.take() {
+                Some(client) => client,
+                None => {
+                    fresh = true;
+                    Client::connect(&self.socket, ORDER_TIMEOUT).map_err(|e| unreachable(&e))?
+                }
+            };
+            match client.call(call, &[], ops::FDS_MAX) {
+                Ok(answer) => {
+                    *slot = Some(client);
+                    return Ok(answer);
+                }
+                // An idle connection that the warden closed before: the order was not read, give it anew.
+                Err(LinkError::Closed) if !fresh => {}
+                Err(error) => return Err(unreachable(&error)),
+            }
+        }
+    }
+}
+
+fn unreachable(error: &LinkError) -> Fail {
+    Fail::unavailable(
+        "the warden cannot be reached, so no sandbox can be made or changed",
+        base::error::chain(error),
+    )
+}

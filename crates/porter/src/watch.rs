@@ -107,7 +107,7 @@ impl Watch {
                     Named::Directory(path) => waiting.push(path),
                     // Written before the watch was there: a marker among them counts all the same.
                     Named::File(entry) if told => {
-                        self.commits.change(&entry.path, false, Change::Closed, now)
+                        self.commits.change(&entry.path, false, Change::Closed, now);
                     }
                     Named::File(_) | Named::Other(_) => {}
                 }

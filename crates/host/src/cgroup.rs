@@ -109,6 +109,9 @@ impl Layout {
                 _ => {}
             }
         }
+        // A hierarchy that we may not write is as good as none: without root that is the rule.
+        let subtree = layout.subtree.clone();
+        layout.v1.retain(|(_, root)| fs::create_dir_all(root.join(&subtree)).is_ok());
         layout.take_v2();
         Ok(layout)
     }

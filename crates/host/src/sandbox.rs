@@ -364,7 +364,14 @@ impl Sandbox {
     /// # Errors
     /// It has ended.
     pub fn main(&self, group: &Group) -> Result<(i32, OwnedFd), HostError> {
-        for pid in group.processes() {
+        let init = self.process.pid;
+        let mut candidates = group.processes();
+        if candidates.is_empty() {
+            // Without groups (no root): the children of the first process.
+            let listed = fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap_or_default();
+            candidates.extend(listed.split_whitespace().filter_map(|n| n.parse::<i32>().ok()));
+        }
+        for pid in candidates {
             let Some(raw) = Pid::from_raw(pid) else { continue };
             let Ok(pidfd) = rustix::process::pidfd_open(raw, PidfdFlags::empty()) else { continue };
             // Read after the descriptor was opened: if it still matches now, the descriptor means this process.

@@ -31,7 +31,7 @@ pub(crate) fn main() -> ExitCode {
                         separated: true,
                     },
                     Request::Authorise { operation, .. } => {
-                        assert_eq!(peer.uid, super::USERS.1);
+                        assert_eq!(peer.uid, super::config().users.control);
                         let index = index.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                         let signed = Receipt::signed_bytes(index, &operation, &[1; 16]);
                         let signature = key.sign(&signed).as_ref().try_into().unwrap();
@@ -40,7 +40,7 @@ pub(crate) fn main() -> ExitCode {
                         }
                     }
                     Request::Append { events: told } => {
-                        assert_eq!(peer.uid, 0, "only the warden tells outcomes here");
+                        assert!(peer.uid == 0 || !super::separated(), "only the warden tells outcomes here");
                         let mut file =
                             std::fs::OpenOptions::new().append(true).create(true).open(&events).unwrap();
                         for event in told.iter() {

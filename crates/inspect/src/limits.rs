@@ -19,6 +19,12 @@ pub const PICKLE_NESTING: u32 = 4;
 pub const PICKLE_DIGITS: usize = 4_096;
 /// Bytes of one textual line (names, quoted strings).
 pub const PICKLE_LINE: usize = 1 << 20;
+/// Bytes of a text that a check looks into: names, keys, codes. Longer texts are data.
+pub const PICKLE_NAME: u32 = 64 << 10;
+/// Bytes that cost as much as one opcode where a call decodes a text again and again.
+pub const PICKLE_BYTES_PER_OPCODE: u64 = 64;
+/// Arguments of a call; the longest listed one has six.
+pub const PICKLE_ARGUMENTS: usize = 8;
 /// Nesting of JSON arrays and objects.
 pub const JSON_DEPTH: usize = 64;
 /// Values in one JSON text: 8 Mi x 56 bytes = 448 MiB at worst, reached only by a 16 MiB header of numbers.
@@ -51,6 +57,8 @@ pub const FINDINGS: usize = 64;
 pub const NAME_DEPTH: usize = 32;
 /// Bytes of such a path.
 pub const NAME_BYTES: usize = 512;
+/// Bytes of one key in such a path; a longer key is shown as `?`.
+pub const NAME_PART: u32 = 256;
 /// Bytes read to measure tensors (digest, finiteness): this many times the file ...
 pub const MEASURE_FACTOR: u64 = 8;
 /// ... plus this much, so that small files with expanded views pass: 64 MiB.

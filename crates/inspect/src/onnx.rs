@@ -270,6 +270,13 @@ struct TensorParts {
 }
 
 impl TensorParts {
+    /// Keeps one dimension more than are allowed, so that too many are seen and not all are stored.
+    fn dim(&mut self, dim: u64) {
+        if self.dims.len() <= limits::DIMENSIONS {
+            self.dims.push(dim);
+        }
+    }
+
     /// Half-precision floats are written as integers that hold their bits.
     fn half(&mut self, value: u64) {
         self.odd_f16 |= value & 0x7c00 == 0x7c00;
@@ -390,8 +397,8 @@ impl Walker<'_> {
         at: usize,
     ) -> Result<(), Finding> {
         match (number, value) {
-            (1, Value::Varint(dim)) => tensor.dims.push(*dim),
-            (1, Value::Len(start, end)) => self.varints(*start, *end, |dim| tensor.dims.push(dim))?,
+            (1, Value::Varint(dim)) => tensor.dim(*dim),
+            (1, Value::Len(start, end)) => self.varints(*start, *end, |dim| tensor.dim(dim))?,
             (2, Value::Varint(code)) => tensor.data_type = *code,
             (3, _) => tensor.segmented = true,
             (8, Value::Len(start, end)) => {

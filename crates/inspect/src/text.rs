@@ -57,7 +57,9 @@ pub(crate) fn pickle(bytes: &[u8], limits: &Limits, report: &mut Report) {
 pub(crate) fn check_polyglot(bytes: &[u8], limits: &Limits, report: &mut Report) {
     let scan = pickle::scan(bytes, 0, None, limits);
     let binary = !matches!(report.format, Format::Text | Format::Json);
-    if scan.calls || (scan.names_globals && (binary || scan.complete)) {
+    // A stream that outlasts the limits was not read to its end, so nobody knows what it would do.
+    let unread = scan.findings.iter().any(|finding| finding.code == report::LIMIT.code);
+    if unread || scan.calls || (scan.names_globals && (binary || scan.complete)) {
         let what = format!("content is {} and a pickle that names globals", report.format.as_str());
         report.push(Finding::new(&report::POLYGLOT, 0, what));
     }

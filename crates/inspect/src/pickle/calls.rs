@@ -27,6 +27,9 @@ impl Machine<'_> {
         let Some(Node::Tuple { items: Some(items), .. }) = self.get_node(args) else {
             return Err(self.bad(&report::ARGUMENTS, "arguments are not a short tuple"));
         };
+        if items.len() > limits::PICKLE_ARGUMENTS {
+            return Err(self.bad(&report::ARGUMENTS, "call has too many arguments"));
+        }
         let items = items.clone();
         match entry {
             Entry::OrderedDict => match &*items {
@@ -191,7 +194,12 @@ impl Machine<'_> {
         if !matches!(self.text(*codec), Some("latin1" | "latin-1")) {
             return Err(bad(self));
         }
-        let text = self.text(*value).ok_or_else(|| bad(self))?;
+        let text = self.text_up_to(*value, u32::MAX).ok_or_else(|| bad(self))?;
+        // The memo lets a file decode one long text many times, so bytes count as well as opcodes.
+        let cost = crate::cursor::offset(text.len()) / limits::PICKLE_BYTES_PER_OPCODE;
+        *budget = budget
+            .checked_sub(cost)
+            .ok_or_else(|| self.bad(&report::LIMIT, "pickle decodes too much text"))?;
         let decoded: Result<Vec<u8>, _> = text.chars().map(|char| u8::try_from(u32::from(char))).collect();
         let decoded = decoded.map_err(|_| bad(self))?;
         self.nested(&decoded, 0, budget)?;

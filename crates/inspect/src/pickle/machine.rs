@@ -160,7 +160,7 @@ impl<'a> Machine<'a> {
             }
             b'S' | b'T' | b'U' | b'V' | b'X' | 0x8c | 0x8d => self.string(opcode)?,
             b'B' | b'C' | 0x8e | 0x96 => self.byte_string(opcode, budget)?,
-            b'(' => self.marks.push(self.stack.len()),
+            b'(' => self.mark()?,
             b'0' => self.pop_or_mark()?,
             b'1' => drop(self.pop_to_mark()?),
             b'2' => {
@@ -230,6 +230,14 @@ impl<'a> Machine<'a> {
         self.push(value)
     }
 
+    fn mark(&mut self) -> Result<(), Finding> {
+        if self.marks.len() >= self.limits.pickle_stack {
+            return Err(self.bad(&report::LIMIT, "pickle stack has too many marks"));
+        }
+        self.marks.push(self.stack.len());
+        Ok(())
+    }
+
     /// The lowest stack position that the current mark leaves free.
     pub(super) fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
@@ -277,15 +285,24 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The text of a constant.
+    /// The text of a constant that is short enough to be a name, so that looking at it costs little however
+    /// often it is done.
     pub(super) fn text(&self, value: Val) -> Option<&str> {
+        self.text_up_to(value, limits::PICKLE_NAME)
+    }
+
+    /// The text of a constant of at most `limit` bytes.
+    pub(super) fn text_up_to(&self, value: Val, limit: u32) -> Option<&str> {
         match value {
-            Val::Str { off, len } => {
+            Val::Str { off, len } if len <= limit => {
                 let start = usize::try_from(off).ok()?;
                 let end = start.checked_add(usize::try_from(len).ok()?)?;
                 std::str::from_utf8(self.bytes.get(start..end)?).ok()
             }
-            Val::Text(index) => self.texts.get(usize::try_from(index).ok()?).map(String::as_str),
+            Val::Text(index) => {
+                let text = self.texts.get(usize::try_from(index).ok()?)?;
+                (u32::try_from(text.len()).ok()? <= limit).then_some(text.as_str())
+            }
             _ => None,
         }
     }

@@ -62,7 +62,7 @@ fn path(machine: &Machine<'_>, steps: &[Step], last: Option<usize>) -> String {
             Val::Int(number) => number.to_string(),
             Val::None => "None".to_owned(),
             Val::Bool(value) => value.to_string(),
-            key => machine.text(key).unwrap_or("?").to_owned(),
+            key => machine.text_up_to(key, limits::NAME_PART).unwrap_or("?").to_owned(),
         });
         next = step.parent;
     }

@@ -91,6 +91,6 @@ pub(crate) fn is_importable(name: &str) -> bool {
     !name.is_empty()
         && name.split('.').all(|part| {
             part.chars().next().is_some_and(|first| first.is_alphabetic() || first == '_')
-                && part.chars().all(|char| char.is_alphanumeric() || char == '_')
+                && part.chars().all(|char| char.is_alphanumeric() || matches!(char, '_' | '-'))
         })
 }

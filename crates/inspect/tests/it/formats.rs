@@ -207,6 +207,7 @@ fn onnx_messages() {
         ("raw and typed data", tensor(&[f32s().concat(), message(4, &[0; 8])]), TENSOR),
         ("unknown type", tensor(&[number(1, 1), number(2, 99), message(9, &[0])]), TENSOR),
         ("segments", tensor(&[f32s().concat(), message(3, &number(1, 0))]), TENSOR),
+        ("a million dimensions", tensor(&[message(1, &[1; 1 << 20]), number(2, 1)]), TENSOR),
         ("typed data too short", tensor(&[number(1, 2), number(2, 1), message(4, &[0; 4])]), TENSOR),
     ];
     for location in [&b"../../etc/passwd"[..], b"/etc/passwd", b"weights.bin", b"a\\..\\b", b"", b"C:\\x"] {
@@ -317,6 +318,13 @@ fn polyglots() {
     refused("text", "notes.txt", text, POLYGLOT);
     refused("no name", "", text, POLYGLOT);
     refused("broken after the call", "notes.txt", b"cos\nsystem\n(S'id'\ntR and so on\n", POLYGLOT);
+    // A pickle reader would need more opcodes than are looked at to come to the call.
+    let mut late = safetensors_pickle();
+    let limits = strongroom_inspect::Limits { pickle_opcodes: 10, ..strongroom_inspect::Limits::default() };
+    let report = strongroom_inspect::inspect_bytes("m.safetensors", &late, &limits);
+    assert_eq!(report.verdict, Verdict::Refuse, "{report:?}");
+    late.truncate(7);
+    assert_eq!(inspect("m.safetensors", &late).verdict, Verdict::Refuse);
     // Begins like a pickle and is none.
     let model = [number(5, u64::from(b'0')), number(1, 8), message(7, &message(2, b"x"))].concat();
     assert_eq!(loads("onnx that begins like a pickle", "m.onnx", &model).format, Format::Onnx);

@@ -300,6 +300,30 @@ fn machine_abuse() {
     refused("stack bomb", "model.pkl", &deep, LIMIT);
 }
 
+/// Work that the memo multiplies is bounded, however short the file.
+#[test]
+fn work_is_bounded() {
+    let long = 1_u32 << 20;
+    let mut encode = [b"\x80\x02X", &long.to_le_bytes()[..], &vec![b'a'; 1 << 20]].concat();
+    encode.extend_from_slice(b"q\x01c_codecs\nencode\nq\x02X\x06\0\0\0latin1q\x030");
+    encode.extend(b"h\x02h\x01h\x03\x86R0".repeat(100));
+    encode.extend_from_slice(b"00N.");
+    let limits = strongroom_inspect::Limits { pickle_opcodes: 500_000, ..Default::default() };
+    let report = strongroom_inspect::inspect_pickle(&encode, &limits);
+    assert!(report.findings.iter().any(|finding| finding.code == LIMIT), "{report:?}");
+    let mut keys = [b"\x80\x02X", &long.to_le_bytes()[..], &vec![b'a'; 1 << 20]].concat();
+    keys.extend_from_slice(b"q\x010}");
+    keys.extend(b"h\x01Ns".repeat(200_000));
+    keys.push(b'.');
+    crate::support::loads("one long key many times", "model.pkl", &keys);
+    let mut args = b"\x80\x02(".to_vec();
+    args.extend(b"]".repeat(100_000));
+    args.extend_from_slice(b"tq\x010ccollections\nOrderedDict\nh\x01R.");
+    refused("a call with many arguments", "model.pkl", &args, ARGUMENTS);
+    let marks = [&b"\x80\x02"[..], &vec![b'('; (1 << 20) + 1]].concat();
+    refused("mark bomb", "model.pkl", &marks, LIMIT);
+}
+
 fn wrap(inner: &[u8]) -> Vec<u8> {
     let len = u32::try_from(inner.len()).unwrap();
     [b"\x80\x03B", &len.to_le_bytes()[..], inner, b"."].concat()

@@ -12,6 +12,8 @@ fn main() -> std::process::ExitCode {
         "strongroom-keeper" => parts::keeper::main(),
         "strongroom" => parts::control::main(),
         "strongroom-porter" => parts::porter::main(),
+        // Where the platform's runtime appears in a sandbox.
+        "program" => parts::runtime::main(),
         _ => parts::main(),
     }
 }

@@ -141,7 +141,37 @@ fn judge() {
     }
     control.done(Operation::Destroy { run: 1 });
     whole_life(&control);
+    serving(&control);
     other_ends(&control);
+}
+
+/// An endpoint that only the gateway reaches; its program is the platform's own, by descriptor.
+fn serving(control: &Control) {
+    let run = 5;
+    let model = Input { kind: InputKind::Model {}, bytes: 4096, files: 1, manifest: manifest(b"verified") };
+    let mut fds = control.done(Operation::StartPorter {
+        run,
+        tenant: Text::clip("acme"),
+        kind: RunKind::Serving,
+        limits: Limits { memory_bytes: 256 << 20, cpu_milli: 1000, pids: 64, scratch_bytes: 0 },
+        inputs: List::clip(vec![model]),
+    });
+    let porter = Conn::from_fd(fds.remove(0)).unwrap();
+    assert_eq!(text(&porter), "filled");
+    control.done(Operation::FreezeMount { run, input: 0 });
+    let end = exit(control.done(Operation::Start {
+        run,
+        image: Image::Host {},
+        program: Program::Runtime { endpoint: super::runtime::ENDPOINT, name: Text::clip("digits") },
+        env: List::default(),
+        cwd: Text::clip("/"),
+        profile: Profile::Inference,
+        wall_time_s: 20,
+    }));
+    let reached = std::fs::read_dir(super::state().join("run/endpoints")).is_ok();
+    assert!(!reached || !super::separated(), "control sees the endpoints");
+    assert_eq!((end.cause, end.code), (EndCause::Exited, 21), "{end:?}");
+    control.done(Operation::Destroy { run });
 }
 
 /// A run from its porter to its end.
@@ -211,6 +241,7 @@ fn other_ends(control: &Control) {
 /// Control gives its orders and writes its verdict; the gateway does nothing.
 pub(crate) fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("gateway") {
+        super::runtime::ask();
         std::thread::sleep(Duration::from_secs(3600));
         return ExitCode::SUCCESS;
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 pub(crate) mod control;
 pub(crate) mod keeper;
 pub(crate) mod porter;
+pub(crate) mod runtime;
 
 /// Users of the test node: three of their own, or without root this one for all.
 fn users() -> (u32, u32, u32) {

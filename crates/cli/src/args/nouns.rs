@@ -382,6 +382,8 @@ pub(crate) enum AuditCommand {
 /// What to search for.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SearchArgs {
+    /// Entries that contain this text
+    pub(crate) text: Option<String>,
     /// Events of this kind, as in `job.resume`; `job.` takes all that start so
     #[arg(long)]
     pub(crate) kind: Option<String>,

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use audit::verify::{End, KeyTrust, ReadError, ReadFile, VerifyError, verify};
-use audit::{NoteError, VerifierKey};
+use audit::limits::TILE_LEVELS;
+use audit::{Checkpoint, NoteError, VerifierKey, tile};
 use base::{Explain, Timestamp};
 use serde_json::{Value, json};
 
 use super::model::{below, new_directory, write_new};
 use super::sign::{member, read_bounded};
 use crate::args::{AuditCommand, SearchArgs};
-use crate::client::{encode, route_file};
+use crate::client::{Client, encode, route_file};
 use crate::error::{CliError, Failure};
 use crate::exit::Exit;
 use crate::output::{Answer, Column, Format, Kind, View, printable};
@@ -25,6 +26,8 @@ const LOG_FILE_MAX: u64 = 128 << 20;
 const SMALL_MAX: u64 = 64 << 10;
 /// Entries asked for at once: as many as the node gives.
 const PAGE: u32 = 1000;
+/// How often an export follows a log that grows.
+const EXPORT_TRIES: u32 = 20;
 /// How often the length of the log is looked at.
 const TAIL_EVERY: Duration = Duration::from_millis(500);
 
@@ -66,7 +69,8 @@ pub(crate) fn run(session: &Session, command: AuditCommand) -> Result<Option<Ans
 /// The route of a search. The node narrows by kind, tenant and text; what comes back is matched exactly here.
 fn query(args: &SearchArgs, from: u64) -> String {
     let kind = args.kind.as_deref().map(|kind| kind.trim_end_matches('.').to_owned());
-    let pairs = [("kind", &kind), ("tenant", &args.tenant), ("text", &args.asset)];
+    let text = args.asset.clone().or_else(|| args.text.clone());
+    let pairs = [("kind", &kind), ("tenant", &args.tenant), ("text", &text)];
     let mut path = format!("/audit/entries?from={from}&limit={PAGE}");
     for (name, value) in pairs {
         if let Some(value) = value {
@@ -83,6 +87,7 @@ fn matches(args: &SearchArgs, entry: &Value) -> bool {
     is(&args.kind, &|k| kind == k || (k.ends_with('.') && kind.starts_with(k)))
         && is(&args.tenant, &|t| at("/metadata/tenant_uid") == t)
         && is(&args.asset, &|a| at("/unmapped/strongroom/asset/id").contains(a))
+        && is(&args.text, &|t| entry.to_string().contains(t))
         && is(&args.outcome, &|o| at("/unmapped/strongroom/outcome") == o)
 }
 
@@ -173,46 +178,89 @@ fn tail(session: &Session, args: &SearchArgs) -> Result<(), Failure> {
     }
 }
 
+/// Writes a copy of the log up to one signed head. The head is taken first and decides which files belong to the
+/// copy, since the log grows meanwhile; where a file of an older head is gone by then, the copy starts over.
 fn export(session: &Session, directory: &Path) -> Result<Answer, Failure> {
     let client = session.client()?;
-    let files: api::LogFiles = client.get("/audit/files")?;
+    // Announces the export, which is itself an entry.
+    let announced: api::LogFiles = client.get("/audit/files")?;
     let status: api::Status = client.get("/status")?;
     new_directory(directory)?;
-    for name in &files.paths {
-        let to = below(directory, name)?;
-        if let Some(parent) = to.parent() {
-            std::fs::create_dir_all(parent).map_err(CliError::file("create", parent))?;
+    let mut tries = 0;
+    let (size, count) = loop {
+        let note = client.bytes(&route_file(&["audit", "files"], "checkpoint"))?;
+        let head = Checkpoint::unchecked(&note).map_err(|e| Failure::explain(&e, Exit::Failed))?;
+        tries += 1;
+        let copied = if head.size.get() < announced.size { Ok(None) } else { copy(&client, directory, &head) };
+        match copied {
+            Ok(Some(count)) => {
+                write_new(&directory.join("checkpoint"), &note)?;
+                break (head.size.get(), count.saturating_add(1));
+            }
+            Ok(None) if tries < EXPORT_TRIES => std::thread::sleep(TAIL_EVERY),
+            Ok(None) => {
+                let reason = "the log grew faster than it could be copied".to_owned();
+                return Err(CliError::Answer { what: "audit.files".to_owned(), reason }.into());
+            }
+            Err(failure) => return Err(failure),
         }
-        let mut file = std::fs::File::create_new(&to).map_err(CliError::file("create", &to))?;
-        client.download(&route_file(&["audit", "files"], name), &mut file, &to)?;
-        file.sync_all().map_err(CliError::file("write", &to))?;
-    }
-    let key = directory.join("vkey");
-    if !key.exists() {
-        write_new(&key, format!("{}\n", status.log_key).as_bytes())?;
-    }
+    };
+    write_new(&directory.join("vkey"), format!("{}\n", status.log_key).as_bytes())?;
     let json = json!({
         "schema": "strongroom.audit.export/1",
         "directory": directory.display().to_string(),
-        "files": files.paths.len(),
-        "entries": files.size,
+        "files": count.saturating_add(1),
+        "entries": size,
         "key": status.log_key,
     });
-    let text = format!(
-        "✓ exported {} entries in {} files to {}\n  key  {}\n",
-        files.size,
-        files.paths.len(),
-        directory.display(),
-        status.log_key
-    );
-    let hint = format!(
-        "check it on any machine: strongroom audit verify {} --key '{}'",
-        directory.display(),
-        status.log_key
-    );
+    let shown = directory.display();
+    let text = format!("✓ exported {size} entries in {count} files to {shown}\n  key  {}\n", status.log_key);
+    let hint = format!("check it on any machine: strongroom audit verify {shown} --key '{}'", status.log_key);
     Ok(Answer::of(json, View::Text { text, rows: "", columns: &[] })
         .hint(hint)
         .hint("keep key and `checkpoint` elsewhere: with them a later cut or change cannot hide"))
+}
+
+/// Fetches the tiles and entries of a head; gives their number, or `None` where one is not there any more.
+fn copy(client: &Client, directory: &Path, head: &Checkpoint) -> Result<Option<usize>, Failure> {
+    let mut count = 0usize;
+    for name in paths(head) {
+        let to = below(directory, &name)?;
+        if to.exists() {
+            continue;
+        }
+        let bytes = match client.bytes(&route_file(&["audit", "files"], &name)) {
+            Ok(bytes) => bytes,
+            Err(failure) if failure.exit == Exit::No => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        if let Some(parent) = to.parent() {
+            std::fs::create_dir_all(parent).map_err(CliError::file("create", parent))?;
+        }
+        write_new(&to, &bytes)?;
+        count = count.saturating_add(1);
+    }
+    Ok(Some(count))
+}
+
+/// The files of a log of this size (C2SP tlog-tiles).
+fn paths(head: &Checkpoint) -> Vec<String> {
+    let mut paths = Vec::new();
+    for level in 0..TILE_LEVELS {
+        let mut n = 0;
+        loop {
+            let width = tile::tile_width(level, n, head.size);
+            if width == 0 {
+                break;
+            }
+            paths.push(tile::hash_path(level, n, width));
+            if level == 0 {
+                paths.push(tile::entries_path(n, width));
+            }
+            n = n.saturating_add(1);
+        }
+    }
+    paths
 }
 
 /// A log directory on disk.

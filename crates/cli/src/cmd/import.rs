@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::error::{CliError, Failure};
 use crate::progress::Progress;
 use crate::session::{Scope, Session};
@@ -59,6 +61,12 @@ pub(super) fn import(
         scope.client.upload(&scope.route(&segments), file, &entry.path, entry.size, &progress)?;
     }
     progress.finish();
-    let made = scope.client.act(&scope.route(&["imports", &import.id, "commit"]))?;
+    let mut made: Value = scope.client.act(&scope.route(&["imports", &import.id, "commit"]))?;
+    if let Value::Object(map) = &mut made {
+        // Every answer names its schema; the rest is one of three things.
+        map.remove("schema");
+    }
+    let made = serde_json::from_value(made)
+        .map_err(|e| CliError::Answer { what: "import.commit".to_owned(), reason: e.to_string() })?;
     Ok((import.id, made))
 }

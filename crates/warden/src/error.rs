@@ -47,6 +47,9 @@ pub(crate) enum WardenError {
     /// The configuration cannot be used.
     #[error("the configuration cannot be used: {0}")]
     Config(String),
+    /// The keeper found its log altered: the node does no more work until a person has looked.
+    #[error("the audit log was tampered with; every tenant's work is ended and the node stays down")]
+    Tamper,
     /// A process of the node does not stay up.
     #[error("{0} does not stay up")]
     Service(&'static str),
@@ -70,6 +73,7 @@ impl Explain for WardenError {
             Self::Link(inner) => inner.code(),
             Self::Config(_) => "SR-WRD-0006",
             Self::Service(_) => "SR-WRD-0007",
+            Self::Tamper => "SR-WRD-0008",
         }
     }
     fn fault(&self) -> Fault {
@@ -78,7 +82,7 @@ impl Explain for WardenError {
             Self::Digest { .. } | Self::Hashing { .. } => Fault::Peer,
             Self::Host(inner) => inner.fault(),
             Self::Link(inner) => inner.fault(),
-            Self::Config(_) | Self::Service(_) => Fault::Operator,
+            Self::Config(_) | Self::Service(_) | Self::Tamper => Fault::Operator,
         }
     }
     fn retry(&self) -> Retry {

@@ -40,6 +40,11 @@ struct Node {
     line_due_ms: u64,
 }
 
+/// Exit status by which the keeper says that the log was tampered with.
+const KEEPER_TAMPER: u8 = 4;
+/// The keeper in messages.
+const KEEPER_NAME: &str = "the keeper (see `logs/keeper.log` in the state directory)";
+
 /// What a descriptor in the loop is.
 #[derive(Debug, Clone, Copy)]
 enum Source {
@@ -155,7 +160,11 @@ impl Node {
             if let Some(fd) = self.services[KEEPER].fd()
                 && host::channel::wait_readable(fd, 20)?
             {
-                return Err(WardenError::Service("the keeper"));
+                let (code, _) = self.services[KEEPER].ended();
+                if code == Some(KEEPER_TAMPER) {
+                    return Err(WardenError::Tamper);
+                }
+                return Err(WardenError::Service(KEEPER_NAME));
             }
         }
         for index in CONTROL..self.services.len() {
@@ -167,7 +176,7 @@ impl Node {
     /// Connects to the keeper and learns its receipt key.
     fn meet_keeper(&mut self) -> Result<(), WardenError> {
         let service = &self.services[KEEPER];
-        let Some(pid) = service.pid() else { return Err(WardenError::Service("the keeper")) };
+        let Some(pid) = service.pid() else { return Err(WardenError::Service(KEEPER_NAME)) };
         let identity = self.keeper.connect(pid, service.user())?;
         self.receipts.keeper(identity);
         Ok(())
@@ -299,8 +308,11 @@ impl Node {
             .severity(Severity::High)
             .detail("exit_code", &code.map_or_else(|| "signal".to_owned(), |c| c.to_string()));
         self.keeper.tell(event);
+        if index == KEEPER && code == Some(KEEPER_TAMPER) {
+            return Err(WardenError::Tamper);
+        }
         if index == KEEPER && after == After::GivenUp {
-            return Err(WardenError::Service("the keeper"));
+            return Err(WardenError::Service(KEEPER_NAME));
         }
         Ok(())
     }

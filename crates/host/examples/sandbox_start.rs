@@ -121,6 +121,7 @@ fn measure() -> Result<(), Box<dyn std::error::Error>> {
             *cpu += ticks() - ticks_before;
         }
     }
+    layout.close();
     println!("{:<12} {:>8} {:>10} {:>12}", "", "min ms", "median ms", "CPU ms/run");
     for (name, times, cpu) in &mut rows {
         times.sort_unstable();

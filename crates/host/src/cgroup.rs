@@ -211,6 +211,14 @@ impl Layout {
         groups.write(limits)
     }
 
+    /// Ends and removes everything of this node, the subtree too.
+    pub fn close(&self) {
+        self.clear();
+        for root in self.v1.iter().map(|(_, root)| root).chain(self.v2.as_ref()) {
+            remove(&root.join(&self.subtree));
+        }
+    }
+
     /// Ends and removes what an earlier instance of this node left.
     pub fn clear(&self) {
         let roots = self.v1.iter().map(|(_, root)| root).chain(self.v2.as_ref());

@@ -272,6 +272,7 @@ impl Runs {
             let _left = run.end_all();
         }
         self.runs.clear();
+        self.settings.layout.close();
     }
 
     /// Descriptors to wait for.

@@ -42,6 +42,10 @@ pub(crate) fn main(suite: &str, cases: &[Case]) -> ExitCode {
             }
         }
     }
+    let subtree = format!("strongroom-test-{}", std::process::id());
+    Layout::detect(&subtree).unwrap().close();
+    let left = std::path::Path::new("/sys/fs/cgroup/memory").join(&subtree);
+    assert!(!left.exists(), "control groups of the test are left");
     println!("{suite}: {} passed, {} failed, 0 skipped", chosen.len() - failed.len(), failed.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -75,7 +75,10 @@ pub(crate) fn main() -> ExitCode {
     let told = std::fs::read_to_string(state.join("log/events")).unwrap_or_default();
     let control_log = std::fs::read_to_string(state.join("logs/control.log")).unwrap_or_default();
     let porter_log = std::fs::read_to_string(state.join("logs/porter.log")).unwrap_or_default();
-    let left = left_processes(&programs);
+    let subtree = format!("strongroom-{}", base::sha256(state.as_os_str().as_encoded_bytes()).short());
+    let groups =
+        ["memory", "pids", "unified", "."].map(|c| Path::new("/sys/fs/cgroup").join(c).join(&subtree));
+    let left = left_processes(&programs) + groups.iter().filter(|g| g.exists()).count();
     std::fs::remove_dir_all(&state).unwrap();
     let events =
         ["start_porter success", "freeze_mount failure", "start refused", "kill success", "destroy success"];

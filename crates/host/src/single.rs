@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 
 use rustix::process::Signal;
-use rustix::thread::UnshareFlags;
+use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
 use crate::error::HostError;
 use crate::sys;
@@ -20,6 +20,37 @@ pub fn die_with_parent() -> Result<(), HostError> {
         Some(parent) if parent != rustix::process::Pid::INIT => Ok(()),
         _ => Err(HostError::at("look for the starter")(io::Error::from(io::ErrorKind::NotFound))),
     }
+}
+
+/// What the warden needs as root, and keeps: namespaces, mounts and groups; users of new processes and their
+/// bounding sets; owners and modes of the state; signals; reading back what is enforced on other users' processes.
+const KEPT: CapabilitySet = CapabilitySet::SYS_ADMIN
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::CHOWN)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SYS_PTRACE);
+
+/// As root: gives up every capability that the warden does not need, for itself and all that it starts.
+///
+/// # Errors
+/// The kernel's.
+pub fn keep_needed_capabilities() -> Result<(), HostError> {
+    for one in (0..63u32).filter_map(|bit| 1u64.checked_shl(bit)).map(CapabilitySet::from_bits_retain) {
+        // An error means past the last capability of this kernel.
+        if !KEPT.contains(one) && rustix::thread::capability_is_in_bounding_set(one).unwrap_or(false) {
+            rustix::thread::remove_capability_from_bounding_set(one)
+                .map_err(HostError::at("narrow the bounding set"))?;
+        }
+    }
+    let held = rustix::thread::capabilities(None).map_err(HostError::at("read own capabilities"))?;
+    let kept = held.permitted.intersection(KEPT);
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets).map_err(HostError::at("give up capabilities"))
 }
 
 /// Without root: enters a user namespace in which this one user keeps its number, and a mount namespace, so that

@@ -65,6 +65,7 @@ pub(crate) fn run(config_path: &Path, config: &Config) -> Result<(), WardenError
     let root = rustix::process::geteuid().is_root();
     layout::make(config, root)?;
     let single = if root {
+        host::keep_needed_capabilities()?;
         None
     } else {
         say("not root: one user for everything, limits only where delegated; separation is not enforced");

@@ -68,6 +68,11 @@ pub(crate) fn main() -> ExitCode {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
+    // Of capabilities the warden keeps ten: no network, no modules, no raw devices, no time.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", warden.id())).unwrap_or_default();
+    let bounding = status.lines().find_map(|l| l.strip_prefix("CapBnd:")).unwrap_or("").trim();
+    let bounding = u64::from_str_radix(bounding, 16).unwrap_or(u64::MAX);
+    assert!(!rustix::process::geteuid().is_root() || bounding.count_ones() == 10, "{bounding:x}");
     Command::new("kill").arg(warden.id().to_string()).status().unwrap();
     let ended = warden.wait().unwrap();
     let said = std::fs::read_to_string(&verdict).unwrap_or_else(|_| "control gave no verdict".to_owned());

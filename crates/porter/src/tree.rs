@@ -97,7 +97,9 @@ pub(crate) enum Named {
 pub(crate) fn list(dir: BorrowedFd<'_>, prefix: &str) -> Result<Vec<Named>, PorterError> {
     let reading = "reading directory";
     let mut names = Vec::new();
-    for entry in Dir::read_from(dir).map_err(PorterError::io(reading, prefix))? {
+    // The warden gives mounts as `O_PATH`, which cannot be read themselves.
+    let readable = open_dir(dir, ".").map_err(PorterError::io(reading, prefix))?;
+    for entry in Dir::read_from(&readable).map_err(PorterError::io(reading, prefix))? {
         let entry = entry.map_err(PorterError::io(reading, prefix))?;
         let bytes = entry.file_name().to_bytes();
         if bytes == b"." || bytes == b".." {

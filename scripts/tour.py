@@ -34,6 +34,9 @@ def play(tour, number, scene):
         print(f"   FAILED    an earlier scene did not leave what this one needs ({error})", flush=True)
     except Exception:  # noqa: BLE001 - a scene that breaks is a scene that failed
         print("   FAILED    " + traceback.format_exc().replace("\n", "\n             "), flush=True)
+    if tour.node and tour.node.poll() is not None:
+        with open(tour.path("dev.log"), errors="replace") as text:
+            print(f"   the node has ended ({tour.node.returncode}):\n" + text.read()[-2500:], flush=True)
     return False
 
 

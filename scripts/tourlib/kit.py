@@ -140,8 +140,14 @@ class Tour:
         """A reference tool of the virtual environment."""
         return Result(subprocess.run(args, capture_output=True, text=True, timeout=timeout, check=False))
 
-    def events(self, *args):
-        return self.json("audit", "search", "--limit", 0, *args)["items"]
+    def events(self, *args, until=None):
+        """Entries of the log; with `until` asked for again for some seconds, since its index follows the commit."""
+        ends = time.monotonic() + 5
+        while True:
+            found = self.json("audit", "search", "--limit", 0, *args)["items"]
+            if until is None or until(found) or time.monotonic() > ends:
+                return found
+            time.sleep(0.2)
 
     # ---- Jobs ----
 

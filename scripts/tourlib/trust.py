@@ -148,7 +148,10 @@ def scene_11(tour):
     check(not served, f"{served} still serves")
     status, _, _ = tour.ask(tour.connect(tour.endpoint["url"]), "/" + tour.endpoint["url"].split("/", 3)[3], {"inputs": []}, tour.key)
     check(status != 200, "the gateway still answers for it")
-    events = [e for e in tour.events("--tenant", "acme", "--from", before) if e["unmapped"]["strongroom"]["outcome"] in ("refused", "failure")]
+    def bad(entries):
+        return [e for e in entries if e["unmapped"]["strongroom"]["outcome"] in ("refused", "failure")]
+
+    events = bad(tour.events("--tenant", "acme", "--from", before, until=bad))
     check(events, "no event says that it was refused")
     for event in events[:3]:
         own = event["unmapped"]["strongroom"]

@@ -2,7 +2,7 @@
 
 mod nouns;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::PathBuf;
 

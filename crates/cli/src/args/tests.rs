@@ -24,7 +24,7 @@ fn every_example_parses() {
 }
 
 /// A command as it stands in help texts; words in capitals are placeholders.
-pub(crate) fn parse(line: &str) {
+fn parse(line: &str) {
     let words = words(line);
     if let Err(error) = Cli::try_parse_from(std::iter::once("strongroom".to_owned()).chain(words)) {
         let fine = matches!(
@@ -36,7 +36,7 @@ pub(crate) fn parse(line: &str) {
 }
 
 /// Splits at blanks outside double quotes; a placeholder for a name becomes a name.
-fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quoted = false;
     for c in line.chars() {

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use audit::verify::{End, KeyTrust, ReadError, ReadFile, VerifyError, verify};
 use audit::limits::TILE_LEVELS;
+use audit::verify::{End, KeyTrust, ReadError, ReadFile, VerifyError, verify};
 use audit::{Checkpoint, NoteError, VerifierKey, tile};
 use base::{Explain, Timestamp};
 use serde_json::{Value, json};
@@ -191,7 +191,8 @@ fn export(session: &Session, directory: &Path) -> Result<Answer, Failure> {
         let note = client.bytes(&route_file(&["audit", "files"], "checkpoint"))?;
         let head = Checkpoint::unchecked(&note).map_err(|e| Failure::explain(&e, Exit::Failed))?;
         tries += 1;
-        let copied = if head.size.get() < announced.size { Ok(None) } else { copy(&client, directory, &head) };
+        let copied =
+            if head.size.get() < announced.size { Ok(None) } else { copy(&client, directory, &head) };
         match copied {
             Ok(Some(count)) => {
                 write_new(&directory.join("checkpoint"), &note)?;

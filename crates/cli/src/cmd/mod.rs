@@ -74,3 +74,6 @@ fn finish(session: &Session, answer: &Answer) -> Result<Exit, Failure> {
     }
     Ok(answer.exit)
 }
+
+#[cfg(test)]
+mod tests;

@@ -320,7 +320,7 @@ fn record(bytes: &[u8], index: u64) -> Option<Record> {
     Some(Record {
         tenant,
         id: details.get("receipt")?.as_str()?.parse().ok()?,
-        endpoint: details.get("endpoint_id")?.as_str()?.parse().ok()?,
+        endpoint: details.get("endpoint")?.as_str()?.parse().ok()?,
         log_index: index,
     })
 }

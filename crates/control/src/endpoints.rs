@@ -461,8 +461,6 @@ fn snapshot(node: &Node) -> Result<Snapshot, Fail> {
                 bom_digest: e.bom_digest,
                 model: text(e.model.as_str())?,
                 version: text(&e.model_version.to_string())?,
-                inputs: List::default(),
-                outputs: List::default(),
                 body_max: BODY_MAX,
             })
         })

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ops::inference::{DIMS_MAX, DType, TENSORS_MAX, Tensor, TensorSpec, elements};
+use ops::inference::{DIMS_MAX, DType, Metadata, TENSORS_MAX, Tensor, TensorSpec, elements};
 use ops::snapshot::Endpoint;
 use serde::de::{self, DeserializeSeed, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -188,11 +188,11 @@ pub(crate) struct Inference {
     pub(crate) wanted: Vec<String>,
 }
 
-/// Reads a request for this endpoint.
+/// Reads a request for a model that takes and gives what it says.
 ///
 /// # Errors
 /// [`Refusal::Invalid`], which says what does not fit.
-pub(crate) fn parse(body: &[u8], endpoint: &Endpoint) -> Result<Inference, Refusal> {
+pub(crate) fn parse(body: &[u8], model: &Metadata) -> Result<Inference, Refusal> {
     let request: InferRequest = serde_json::from_slice(body)
         .map_err(|e| Refusal::Invalid(format!("not an inference request: {e}")))?;
     let refuse = |reason: String| Err(Refusal::Invalid(reason));
@@ -201,8 +201,8 @@ pub(crate) fn parse(body: &[u8], endpoint: &Endpoint) -> Result<Inference, Refus
     {
         return refuse(format!("`id` is longer than {REQUEST_ID_MAX} bytes or has control characters"));
     }
-    if request.inputs.len() > TENSORS_MAX || request.inputs.len() != endpoint.inputs.len() {
-        let (given, takes) = (request.inputs.len(), endpoint.inputs.len());
+    if request.inputs.len() > TENSORS_MAX || request.inputs.len() != model.inputs.len() {
+        let (given, takes) = (request.inputs.len(), model.inputs.len());
         return refuse(format!("{given} inputs given, the model takes {takes}"));
     }
     let mut tensors: Vec<Tensor> = Vec::with_capacity(request.inputs.len());
@@ -210,11 +210,11 @@ pub(crate) fn parse(body: &[u8], endpoint: &Endpoint) -> Result<Inference, Refus
         if tensors.iter().any(|tensor| tensor.name() == input.name) {
             return refuse(format!("input `{}` is given twice", shown(&input.name)));
         }
-        tensors.push(tensor(input, endpoint)?);
+        tensors.push(tensor(input, model)?);
     }
     let mut wanted = Vec::new();
     for output in request.outputs {
-        if !endpoint.outputs.iter().any(|spec| spec.name.as_str() == output.name)
+        if !model.outputs.iter().any(|spec| spec.name.as_str() == output.name)
             || wanted.contains(&output.name)
         {
             return refuse(format!(
@@ -232,10 +232,10 @@ fn shown(name: &str) -> String {
     name.chars().take(64).flat_map(char::escape_debug).collect()
 }
 
-fn tensor(input: Input, endpoint: &Endpoint) -> Result<Tensor, Refusal> {
+fn tensor(input: Input, model: &Metadata) -> Result<Tensor, Refusal> {
     let name = shown(&input.name);
     let refuse = |reason: String| Refusal::Invalid(format!("input `{name}`: {reason}"));
-    let spec = endpoint
+    let spec = model
         .inputs
         .iter()
         .find(|spec| spec.name.as_str() == input.name)
@@ -345,11 +345,12 @@ struct InferResponse<'a> {
 /// [`Refusal::Model`]: an output that the endpoint does not declare, or a number that JSON does not have.
 pub(crate) fn render(
     endpoint: &Endpoint,
+    model: &Metadata,
     request: &Inference,
     tensors: &[Tensor],
 ) -> Result<Vec<u8>, Refusal> {
     let mut outputs = Vec::new();
-    for spec in endpoint.outputs.iter() {
+    for spec in model.outputs.iter() {
         if !request.wanted.is_empty() && !request.wanted.iter().any(|name| name == spec.name.as_str()) {
             continue;
         }
@@ -397,7 +398,7 @@ fn values(tensor: &Tensor) -> Option<Values> {
 }
 
 /// What the model takes and gives, as the protocol's metadata.
-pub(crate) fn metadata(endpoint: &Endpoint) -> serde_json::Value {
+pub(crate) fn metadata(endpoint: &Endpoint, model: &Metadata) -> serde_json::Value {
     let list = |specs: &[TensorSpec]| -> Vec<serde_json::Value> {
         specs
             .iter()
@@ -408,7 +409,7 @@ pub(crate) fn metadata(endpoint: &Endpoint) -> serde_json::Value {
         "name": endpoint.name.as_str(),
         "versions": [endpoint.version.as_str()],
         "platform": "onnx_tract",
-        "inputs": list(&endpoint.inputs),
-        "outputs": list(&endpoint.outputs),
+        "inputs": list(&model.inputs),
+        "outputs": list(&model.outputs),
     })
 }

@@ -90,7 +90,7 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Answer,
         }))),
         Route::Model { name, version } => {
             let (_, served) = entitled(&policy, &head.headers, name, version, now)?;
-            Ok(json(&oip::metadata(&served.endpoint)))
+            Ok(json(&oip::metadata(&served.endpoint, served.upstream.described().await?)))
         }
         Route::ModelReady { name, version } => {
             let (_, served) = entitled(&policy, &head.headers, name, version, now)?;
@@ -148,7 +148,8 @@ async fn infer(
         u32::try_from(length.saturating_mul(BODY_COST).div_ceil(1024)).map_err(|_| Refusal::Overload)?;
     let _memory = shared.memory.try_acquire_many(cost).map_err(|_| Refusal::Overload)?;
     let body = collect(body, length).await?;
-    let mut inference = oip::parse(&body, &served.endpoint)?;
+    let model = served.upstream.described().await?;
+    let mut inference = oip::parse(&body, model)?;
     let input = base::sha256(&body);
     drop(body);
 
@@ -170,7 +171,7 @@ async fn infer(
     };
     let tensors = std::mem::take(&mut inference.tensors);
     let rendered = match served.upstream.infer(tensors).await {
-        Ok(outputs) => oip::render(&served.endpoint, &inference, &outputs),
+        Ok(outputs) => oip::render(&served.endpoint, model, &inference, &outputs),
         Err(refusal) => Err(refusal),
     };
     let rendered = rendered.inspect_err(|refusal| {

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use ops::List;
-use ops::inference::{ErrorKind, FRAME_HEADER, Request, Response, Tensor, frame_len, from_frame, to_frame};
+use ops::inference::{
+    ErrorKind, FRAME_HEADER, Metadata, Request, Response, Tensor, frame_len, from_frame, to_frame,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::sync::OnceCell;
 
 use crate::limits::{POOL_MAX, UPSTREAM_TIMEOUT};
 use crate::problem::Refusal;
@@ -16,12 +19,14 @@ use crate::problem::Refusal;
 pub(crate) struct Upstream {
     path: PathBuf,
     idle: Mutex<Vec<UnixStream>>,
+    /// What the model takes and gives; a loaded model never changes, so it is asked once.
+    described: OnceCell<Metadata>,
 }
 
 impl Upstream {
     /// Connections to the socket at this path, made when needed.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, idle: Mutex::new(Vec::new()) }
+        Self { path, idle: Mutex::new(Vec::new()), described: OnceCell::new() }
     }
 
     /// One inference. Cancelled with its request: the connection is then dropped, not pooled.
@@ -43,11 +48,26 @@ impl Upstream {
         }
     }
 
+    /// What the model takes and gives, as its process says.
+    pub(crate) async fn described(&self) -> Result<&Metadata, Refusal> {
+        self.described.get_or_try_init(|| self.describe()).await
+    }
+
     /// Whether its process answers.
     pub(crate) async fn is_ready(&self) -> bool {
-        let Ok(frame) = to_frame(&Request::Describe {}) else { return false };
-        let answer = tokio::time::timeout(UPSTREAM_TIMEOUT, self.exchange(&frame)).await;
-        matches!(answer, Ok(Ok(Response::Described { .. })))
+        self.describe().await.is_ok()
+    }
+
+    async fn describe(&self) -> Result<Metadata, Refusal> {
+        let frame = to_frame(&Request::Describe {}).map_err(|_| Refusal::Upstream)?;
+        let answer = tokio::time::timeout(UPSTREAM_TIMEOUT, self.exchange(&frame))
+            .await
+            .map_err(|_| Refusal::UpstreamTimeout)?
+            .map_err(|_| Refusal::Upstream)?;
+        match answer {
+            Response::Described { metadata } => Ok(metadata),
+            _ => Err(Refusal::Upstream),
+        }
     }
 
     /// Sends a frame and takes the answer. An idle connection may have ended since: then once more on a new one,

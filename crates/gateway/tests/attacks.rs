@@ -27,7 +27,6 @@ use net::apikey::ApiKey;
 use net::https::{Target, connect, post, request};
 use net::{Call, block_on};
 use ops::event::{Event, EventKind};
-use ops::inference::{DType, TensorSpec};
 use ops::keeper::{Request, Response};
 use ops::snapshot::{Endpoint, Key, MacKey, Snapshot};
 use ops::{List, Text};
@@ -161,11 +160,6 @@ impl Node {
 }
 
 fn endpoint(id: u128, tenant: &str) -> Endpoint {
-    let spec = |name: &str, shape: Vec<Option<u64>>| TensorSpec {
-        name: Text::clip(name),
-        dtype: DType::Fp32,
-        shape: List::new(shape).unwrap(),
-    };
     Endpoint {
         id,
         tenant: Text::clip(tenant),
@@ -175,8 +169,6 @@ fn endpoint(id: u128, tenant: &str) -> Endpoint {
         bom_digest: base::sha256(b"bom"),
         model: Text::clip("m"),
         version: Text::clip("1"),
-        inputs: List::clip(vec![spec("input", vec![None, Some(1), Some(8), Some(8)])]),
-        outputs: List::clip(vec![spec("logits", vec![None, Some(5)])]),
         body_max: 64 * 1024,
     }
 }

@@ -8,7 +8,6 @@
 use base::Digest;
 use base::wire::{Reader, WireError, Writer};
 
-use crate::inference::TensorSpec;
 use crate::{Codec, List, Text};
 
 /// Most keys in a snapshot.
@@ -81,10 +80,6 @@ record! {
         model: Text<63>,
         /// The model's version: the `{version}` of the paths.
         version: Text<32>,
-        /// What the model takes.
-        inputs: List<TensorSpec, { crate::inference::TENSORS_MAX }>,
-        /// What the model gives.
-        outputs: List<TensorSpec, { crate::inference::TENSORS_MAX }>,
         /// Longest request body, in bytes; never above the gateway's own limit.
         body_max: u32,
     }
@@ -151,11 +146,6 @@ mod tests {
     use crate::{from_bytes, to_bytes};
 
     fn snapshot() -> Snapshot {
-        let spec = TensorSpec {
-            name: Text::clip("x"),
-            dtype: DType::Fp32,
-            shape: List::clip(vec![None, Some(784)]),
-        };
         Snapshot {
             generation: 3,
             expires_ms: 9,
@@ -179,8 +169,6 @@ mod tests {
                 bom_digest: base::sha256(b"b"),
                 model: Text::clip("m"),
                 version: Text::clip("1"),
-                inputs: List::clip(vec![spec.clone()]),
-                outputs: List::clip(vec![spec]),
                 body_max: 1 << 20,
             }]),
         }
@@ -198,11 +186,6 @@ mod tests {
     #[test]
     fn the_largest_snapshot_fits_its_limit() {
         let full = |n: usize| "x".repeat(n);
-        let spec = TensorSpec {
-            name: Text::clip(&full(64)),
-            dtype: DType::Fp32,
-            shape: List::clip(vec![Some(1); 8]),
-        };
         let mut snapshot = snapshot();
         let mut key = snapshot.keys[0].clone();
         key.tenant = Text::clip(&full(63));

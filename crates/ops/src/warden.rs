@@ -152,7 +152,7 @@ choice! {
             cwd: Text<256>,
             /// Which system calls.
             profile: Profile,
-            /// Ended after this long.
+            /// Ended after this long; 0, for the runtime only, is no limit.
             wall_time_s: u32 },
         /// Signals the workload. Legal while it runs.
         5 Signal { /// The run.

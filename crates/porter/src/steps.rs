@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::limits;
 use crate::snapshot::Copied;
 
+/// What every member of a zip archive begins with (APPNOTE 4.3.7).
+const LOCAL_HEADER: &[u8] = b"PK\x03\x04";
 /// Keys under which scripts keep their step.
 const KEYS: [&str; 3] = ["global_step", "step", "iteration"];
 
@@ -62,10 +64,13 @@ fn from_name(path: &str) -> Option<u64> {
 /// the text stands earlier. Only a reading of well-known patterns: nothing is executed.
 fn from_pickle(bytes: &[u8]) -> Option<u64> {
     let head = bytes.get(..limits::STEP_SCAN.min(bytes.len()))?;
-    if !head.starts_with(b"PK") {
+    if !head.starts_with(LOCAL_HEADER) {
         return None;
     }
-    KEYS.iter().find_map(|key| pickled(head, key))
+    // The pickle is the first member; in the tensors after it any bytes may stand.
+    let end = head.windows(LOCAL_HEADER.len()).skip(1).position(|w| w == LOCAL_HEADER);
+    let pickle = head.get(..end?)?;
+    KEYS.iter().find_map(|key| pickled(pickle, key))
 }
 
 fn pickled(head: &[u8], key: &str) -> Option<u64> {

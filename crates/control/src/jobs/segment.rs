@@ -172,8 +172,8 @@ impl Segment {
                 .detail("checkpoint", &from.version.to_string())
                 .detail("checkpoint_digest", &from.manifest_digest.hex());
         }
-        for reason in self.rejected.iter().take(8) {
-            event = event.detail("not_taken", reason);
+        for (reason, number) in self.rejected.iter().zip(1..=8) {
+            event = event.detail(&format!("not_taken_{number}"), reason);
         }
         event
     }

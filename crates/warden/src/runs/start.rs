@@ -33,7 +33,8 @@ impl Runs {
         if run.inputs.iter().any(|input| input.state != InputState::Frozen) {
             return Err(state(NAME, "not every input is frozen"));
         }
-        if *wall_time_s == 0 || *wall_time_s > WALL_TIME_MAX_S {
+        let unlimited = *wall_time_s == 0 && matches!(program, Program::Runtime { .. });
+        if !unlimited && !(1..=WALL_TIME_MAX_S).contains(wall_time_s) {
             return Err(WardenError::Invalid("the wall time is not between 1 s and 30 days".to_owned()));
         }
         let env = environment(env)?;
@@ -79,7 +80,10 @@ impl Runs {
                 }
             }
         };
-        let deadline_ms = now_ms().saturating_add(u64::from(*wall_time_s).saturating_mul(1000));
+        let deadline_ms = match unlimited {
+            true => u64::MAX,
+            false => now_ms().saturating_add(u64::from(*wall_time_s).saturating_mul(1000)),
+        };
         run.work = Some(Work { deadline_ms, ..work });
         run.started = true;
         // The writing end now belongs to the workload alone, so the porter sees its end.

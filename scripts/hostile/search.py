@@ -100,7 +100,11 @@ def search_memory(search, pids):
                         tail, start = piece[-OVERLAP:], start + len(piece)
         except OSError as error:
             search.note("memory", error)
-    for path in ("/dev/mem", "/dev/kmem", "/proc/kcore", "/proc/kmsg", "/proc/sysvipc/shm", "/proc/keys"):
+
+
+def search_machine(search):
+    """Memory of the machine, and what processes share by name."""
+    for path in ("/dev/mem", "/dev/kmem", "/proc/kcore", "/proc/sysvipc/shm", "/proc/keys"):
         search.file("memory", path, 1 << 20)
     search.tree("memory", "/dev/shm", 5)
 
@@ -216,13 +220,15 @@ def search_network_outside(search, pids):
             read, write = os.pipe()
             child = os.fork()
             if child == 0:
-                inner = Search(search.digest, 10)
-                with open(f"/proc/{pid}/ns/net", "rb") as namespace:
-                    if libc.setns(namespace.fileno(), CLONE_NEWNET) == 0:
-                        search_network(inner, every_port=False)
-                found = [f"{space} {where}" for where in inner.found["network"]]
-                os.write(write, json.dumps([found, inner.seen["network"]]).encode())
-                os._exit(0)
+                try:
+                    inner = Search(search.digest, 10)
+                    with open(f"/proc/{pid}/ns/net", "rb") as namespace:
+                        if libc.setns(namespace.fileno(), CLONE_NEWNET) == 0:
+                            search_network(inner, every_port=False)
+                    found = [f"{space} {where}" for where in inner.found["network"]]
+                    os.write(write, json.dumps([found, inner.seen["network"]]).encode())
+                finally:
+                    os._exit(0)
             os.close(write)
             with os.fdopen(read) as answer:
                 found, seen = json.load(answer)
@@ -253,6 +259,7 @@ def main():
         pids = processes()
         search_processes(search, pids)
         search_memory(search, pids)
+        search_machine(search)
         search_network(search, every_port=True)
         search_files_inside(search, pids)
     result = {"found": search.found, "seen": search.seen, "processes": len(pids), "refused": search.refused}

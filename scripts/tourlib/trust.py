@@ -134,7 +134,9 @@ def scene_10(tour):
 def scene_11(tour):
     """one bit of the stored model is flipped: it is not served, and the record says why"""
     model = tour.json("model", "show", tour.model, "--tenant", "acme")
-    tour.json("endpoint", "stop", "classifier", "--tenant", "acme")
+    for serving in tour.json("endpoint", "list", "--tenant", "acme")["items"]:
+        if serving["state"] == "serving":
+            tour.json("endpoint", "stop", serving["name"], "--tenant", "acme")
     before = tour.json("status")["log_size"]
     sizes = {name: os.path.getsize(tour.object_file(name)) for name in model["objects"]}
     path = tour.object_file(max(sizes, key=sizes.get))
@@ -144,7 +146,8 @@ def scene_11(tour):
     told = json.loads(answer.out) if answer.out.strip() else answer.error()
     reason = told.get("reason") or told.get("what")
     saw(f"refused: {reason}")
-    served = [e for e in tour.json("endpoint", "list", "--tenant", "acme")["items"] if e["state"] == "serving"]
+    served = [e for e in tour.json("endpoint", "list", "--tenant", "acme")["items"]
+              if e["state"] == "serving" and e["name"] == "classifier"]
     check(not served, f"{served} still serves")
     status, _, _ = tour.ask(tour.connect(tour.endpoint["url"]), "/" + tour.endpoint["url"].split("/", 3)[3], {"inputs": []}, tour.key)
     check(status != 200, "the gateway still answers for it")

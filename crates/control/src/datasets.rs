@@ -152,9 +152,11 @@ pub(crate) fn verify_files(
             .and_then(|reader| reader.verify_all().map_err(store_fail));
         checks.push(match result {
             Ok(()) => Check { name: file.path.clone(), ok: true, detail: format!("sha256 {}", file.digest) },
+            Err(fail) if fail.is_about_bytes() || fail.status == 404 => {
+                Check { name: file.path.clone(), ok: false, detail: fail.line() }
+            }
             // What the keeper or the disk could not do says nothing about the file.
-            Err(fail) if fail.status >= 500 => return Err(fail),
-            Err(fail) => Check { name: file.path.clone(), ok: false, detail: fail.line() },
+            Err(fail) => return Err(fail),
         });
     }
     Ok(checks)

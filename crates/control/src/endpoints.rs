@@ -199,8 +199,8 @@ fn start(
     let mut run = match loaded {
         Ok(run) => run,
         Err(fail) => {
-            // What the porter or the warden refuses is in the bytes: this model is not used again.
-            if fail.status == 422 {
+            // Bytes that do not open, or are not those that were signed: this model is not used again.
+            if fail.is_about_bytes() {
                 models::quarantine(node, model, &fail.line(), cor)?;
                 set_aside(node, model, actor, cor)?;
             }

@@ -122,6 +122,21 @@ impl Fail {
         fail
     }
 
+    /// Whether this says that stored bytes or their key are not what was recorded. Only that is a reason to set
+    /// something aside for ever: a full disk, a used-up budget or a busy node says nothing about the bytes.
+    pub(crate) fn is_about_bytes(&self) -> bool {
+        matches!(
+            self.code.as_str(),
+            // vault::SefError: format, size, key, header, content, chunk.
+            "SR-SEF-0001" | "SR-SEF-0002" | "SR-SEF-0003" | "SR-SEF-0004" | "SR-SEF-0005" | "SR-SEF-0006"
+                | "SR-SEF-0007" | "SR-SEF-0008"
+                // The wrapped key does not open; the object is gone, or in quarantine already.
+                | "SR-KEY-0001" | "SR-STO-0005" | "SR-CTL-0010"
+                // The porter could not open it; the warden found another digest in the mount.
+                | "SR-PRT-0006" | "SR-PRT-0007" | "SR-WRD-0004"
+        )
+    }
+
     /// Title and cause in one line, for events and the node's log.
     pub fn line(&self) -> String {
         match &self.detail {
@@ -134,4 +149,27 @@ impl Fail {
 /// Text from outside, made safe for a terminal and short.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_evidence_about_the_bytes_sets_something_aside() {
+        let with = |code: &str| Fail { code: code.to_owned(), ..Fail::refused("", "x") };
+        let sealed = |e: vault::SefError| Fail::explained(422, &e);
+        for about in
+            [sealed(vault::SefError::WrongKey), sealed(vault::SefError::HeaderForged), with("SR-WRD-0004")]
+        {
+            assert!(about.is_about_bytes(), "{about:?}");
+        }
+        // The budget, a full disk, a busy warden, a cipher that failed, a lack of space in the mount.
+        for other in
+            ["SR-KPR-0021", "SR-KPR-0012", "SR-WRD-0002", "SR-WRD-0003", "SR-PRT-0009", "SR-HST-0001"]
+        {
+            assert!(!with(other).is_about_bytes(), "{other}");
+        }
+        assert!(!sealed(vault::SefError::Cipher).is_about_bytes());
+    }
 }

@@ -197,11 +197,37 @@ fn unexpected(answer: &Response) -> Fail {
 pub(crate) fn fail(error: KeeperError) -> Fail {
     match error {
         KeeperError::Refused { code, detail } => {
-            Fail { code, ..Fail::refused("SR-KEY-0001", format!("the keeper refused: {detail}")) }
+            let status = refusal_status(&code);
+            Fail { code, status, ..Fail::refused("SR-KEY-0001", format!("the keeper refused: {detail}")) }
         }
         other => Fail::unavailable(
             "the keeper cannot be reached, so nothing that must be logged is done",
             base::error::chain(&other),
         ),
+    }
+}
+
+/// What a refusal means for whoever asked: what passes with time or with a repaired node is no answer about the
+/// asset.
+fn refusal_status(code: &str) -> u16 {
+    match code {
+        // The hour's budget of key releases.
+        "SR-KPR-0021" => 429,
+        // A disk that does not take the log or the key set.
+        "SR-KPR-0002" | "SR-KPR-0009" | "SR-KPR-0012" => 507,
+        "SR-KPR-0011" | "SR-KEY-0004" => 503,
+        _ => 422,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refusal_status;
+
+    #[test]
+    fn what_passes_is_told_apart_from_a_verdict() {
+        assert_eq!(refusal_status("SR-KPR-0021"), 429);
+        assert_eq!(refusal_status("SR-KPR-0012"), 507);
+        assert_eq!(refusal_status("SR-KEY-0001"), 422);
     }
 }

@@ -62,6 +62,12 @@ impl Warden {
         let (answer, fds) = self.send(&call)?;
         match ops::from_bytes::<Response>(&answer) {
             Ok(Response::Refused { code, detail }) => Err(Fail {
+                // Only another digest in a mount is a verdict; the rest is a matter of state, limits or the host.
+                status: match code.as_str() {
+                    "SR-WRD-0004" => 422,
+                    "SR-WRD-0002" | "SR-WRD-0003" => 409,
+                    _ => 503,
+                },
                 code: code.as_str().to_owned(),
                 ..Fail::refused("SR-WRD-0001", format!("the warden refused `{name}`: {}", detail.as_str()))
             }),

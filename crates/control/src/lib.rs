@@ -186,6 +186,7 @@ fn open(config: Config) -> Result<Node, Fail> {
         jobs: jobs::Jobs::default(),
         endpoints: endpoints::Endpoints::default(),
         posture: posture::LastRun::default(),
+        placing: node::Placing::default(),
         config,
     })
 }

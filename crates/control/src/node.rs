@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base::config::Config;
 use base::id::{CorrelationId, KeyId};
@@ -40,6 +41,22 @@ pub(crate) struct Node {
     pub(crate) jobs: Jobs,
     pub(crate) endpoints: Endpoints,
     pub(crate) posture: posture::LastRun,
+    pub(crate) placing: Placing,
+}
+
+/// Locks that let one thread at a time place, replace or set aside an object of one digest: between looking for it
+/// and recording its key, another thread must not put its own bytes, sealed under another key, in the same place.
+#[derive(Debug, Default)]
+pub(crate) struct Placing([Mutex<()>; 16]);
+
+impl Placing {
+    /// Waits for the turn of this digest. Digests that share a lock only wait longer.
+    fn turn(&self, digest: &Digest) -> MutexGuard<'_, ()> {
+        let [first, ..] = digest.as_bytes();
+        let [lock, ..] = &self.0;
+        let lock = self.0.get(usize::from(first % 16)).unwrap_or(lock);
+        lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Public keys of the keeper, as it publishes them beside the log.
@@ -132,6 +149,7 @@ impl Node {
         dek: [u8; 32],
     ) -> Result<ObjectName, Fail> {
         let key = (scope.clone(), digest);
+        let _turn = self.placing.turn(&digest);
         let known = self.meta.read(|tx| tx.of(scope.tenant()).get::<Object>(&key)).map_err(store_fail)?;
         if let Some(known) = &known
             && known.record.quarantined.is_none()
@@ -207,12 +225,13 @@ impl Node {
         let (wrapped, file) = self.open_object(scope, digest)?;
         let mut dek = self.keeper.unwrap(keeper_scope(scope), &wrapped, actor, purpose, correlation)?;
         let dek = vault::Dek::take(&mut dek);
-        store::SefReader::open(file, &dek, scope, digest).map_err(|e| Fail::explained(422, &e))
+        store::SefReader::open(file, &dek, scope, digest).map_err(store_fail)
     }
 
     /// Sets an object aside as evidence; nothing opens it any more.
     pub(crate) fn quarantine(&self, scope: &KeyScope, digest: &Digest, reason: &str) -> Result<(), Fail> {
         let key = (scope.clone(), *digest);
+        let _turn = self.placing.turn(digest);
         let name = self
             .meta
             .transaction(|tx| {

@@ -318,6 +318,7 @@ fn send(child: &Child, what: Signal) {
 /// Whether a state directory is one that others could not have prepared.
 fn is_private(path: &Path) -> bool {
     let own = getuid().as_raw();
-    std::fs::symlink_metadata(path)
-        .is_ok_and(|m| m.is_dir() && (m.uid() == own || m.uid() == 0) && (m.mode() & 0o022 == 0 || m.mode() & 0o1000 != 0))
+    std::fs::symlink_metadata(path).is_ok_and(|m| {
+        m.is_dir() && (m.uid() == own || m.uid() == 0) && (m.mode() & 0o022 == 0 || m.mode() & 0o1000 != 0)
+    })
 }

@@ -195,7 +195,7 @@ fn a_log_that_is_none_and_a_key_that_is_none_are_no_answer() {
     assert_eq!(code(&none), 1, "{}", text(&none.stderr));
     let explained = run(dir.path(), &["explain", "sr-cli-0002"]);
     assert_eq!(code(&explained), 0);
-    assert_eq!(code(&run(dir.path(), &["explain", "SR-CLI-9999"])), 3);
+    assert_eq!(code(&run(dir.path(), &["explain", "SR-NOTHING"])), 3);
 }
 
 #[test]

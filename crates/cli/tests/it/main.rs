@@ -1,0 +1,4 @@
+//! The program from the outside.
+
+#[cfg(test)]
+mod offline;

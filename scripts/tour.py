@@ -7,6 +7,7 @@ status is 1 if M > 0. KEEP=1 leaves the node up. Arguments name scenes to stop a
 
 import argparse
 import os
+import signal
 import sys
 import time
 import traceback
@@ -58,6 +59,8 @@ def main():
     args = parser.parse_args()
     if not os.access(kit.PROGRAM, os.X_OK):
         sys.exit(f"tour: {kit.PROGRAM} is missing; run `make build` first")
+    # Ended by a time limit or a shell, the node is stopped all the same.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     tour = kit.Tour(bool(os.environ.get("KEEP")))
     passed = failed = 0

@@ -12,7 +12,7 @@ fail() {
 
 packages="gcc g++ make pkg-config libssl-dev perl openssl ca-certificates
     python3 python3-venv python3-numpy python3-torch python3-cryptography libopenblas0-pthread
-    dataset-fashion-mnist"
+    dataset-fashion-mnist strace util-linux procps"
 [ "${1:-}" = "--bench" ] && packages="$packages bubblewrap crun nginx-light"
 
 command -v cargo >/dev/null 2>&1 || fail "cargo is missing; install a Rust toolchain (1.95 or later) first"

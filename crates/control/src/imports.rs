@@ -114,7 +114,6 @@ impl Imports {
 
 pub(crate) fn file(
     node: &Arc<Node>,
-    principal: &Principal,
     tenant: &Name,
     id: &str,
     path: &str,
@@ -146,7 +145,6 @@ pub(crate) fn file(
         s.files.insert(path.to_owned(), file);
         Ok(())
     })?;
-    let _ = principal;
     let file = node.imports.with(tenant, id, |s| Ok(s.files.get(path).cloned()))?;
     let file = file.ok_or_else(|| Fail::not_found("file", path))?;
     Ok(wire_file(&file))

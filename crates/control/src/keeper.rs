@@ -189,8 +189,8 @@ impl Keeper {
     }
 }
 
-fn unexpected(answer: &Response) -> Fail {
-    let _ = answer;
+/// Only that it was of another kind is told: an answer may hold a key.
+fn unexpected(_answer: &Response) -> Fail {
     Fail::internal("the keeper gave an answer of another kind", "protocol")
 }
 

@@ -66,15 +66,9 @@ fn json<T: api::Document>(document: &T) -> Reply {
 pub(crate) fn handle(operation: &str, call: &Call<'_>, input: Input) -> Result<Reply, Fail> {
     match input {
         Input::Upload(reader) => {
-            let Call { node, principal, params, .. } = call;
-            let file = imports::file(
-                node,
-                principal,
-                &call.tenant()?,
-                params.need("id")?,
-                params.need("path")?,
-                reader,
-            )?;
+            let Call { node, params, .. } = call;
+            let file =
+                imports::file(node, &call.tenant()?, params.need("id")?, params.need("path")?, reader)?;
             Ok(json(&file))
         }
         Input::Body(bytes) => match operation.split_once('.').map_or(operation, |(noun, _)| noun) {

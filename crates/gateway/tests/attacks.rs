@@ -91,6 +91,7 @@ struct Node {
     target: Target,
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test waits for real processes")]
 fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(20);
     while Instant::now() < end {
@@ -241,7 +242,7 @@ fn answers_are_the_models_and_everything_else_is_refused() {
     let other = api_key(9).text();
     let forged = ApiKey::new(KeyId::from_bits(1), [0; 32]).text();
     let zeros = format!("[{}]", vec!["0"; 64].join(","));
-    let nested = format!("[[{}]]", vec![format!("[{}]", vec!["0"; 8].join(",")); 8].join(","));
+    let nested = format!("[[{}]]", vec![format!("[{}]", ["0"; 8].join(",")); 8].join(","));
     assert_eq!(node.infer(&key, INFER, &body(1, &format!("[{nested}]"))).0, 200, "no: {nested}");
     for (key, path, sent, status, want) in [
         (other.as_str(), INFER, good.clone(), 401, "SR-GWY-0102"),

@@ -1,12 +1,6 @@
 //! The real program with a real model: what it answers is what torch answers.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::let_underscore_must_use,
-    reason = "a test ends by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::let_underscore_must_use, reason = "a test ends by panicking")]
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;

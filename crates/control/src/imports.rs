@@ -205,7 +205,7 @@ fn code(
 }
 
 /// A relative path of plain components; nothing that a file system or another tool could read in two ways.
-fn check_path(path: &str) -> Result<(), Fail> {
+pub(crate) fn check_path(path: &str) -> Result<(), Fail> {
     let plain = |c: &str| {
         !c.is_empty() && c != "." && c != ".." && !c.chars().any(char::is_control) && !c.contains('\\')
     };

@@ -78,6 +78,12 @@ fn collect(run: &mut Run, files: &mut [File], bytes: u64) -> Result<Inspected, F
         match run.next(TICK) {
             Some(RunEvent::Told(Told::Inspected { path, format, verdict, findings })) => {
                 seen = seen.saturating_add(1);
+                if seen > files.len() {
+                    // More answers than files: what else it says is not believed, and not kept.
+                    found.verdict = "refuse".to_owned();
+                    found.findings.push("the inspection answered more than it was asked".to_owned());
+                    return Ok(found);
+                }
                 if let Some(file) = files.iter_mut().find(|f| f.path == path.as_str()) {
                     file.media = Some(format.to_string());
                 }

@@ -9,11 +9,11 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::Digest;
 use base::id::RunId;
-use link::Conn;
+use link::{Conn, LinkError};
 use ops::porter::{Request, SealedFile, Told};
 use ops::warden::{Exit, Input, Limits, Operation, Response, RunKind};
 use ops::{List, Text};
@@ -26,6 +26,10 @@ use crate::node::Node;
 
 /// Messages of a run that wait for its owner; a porter that tells more waits itself.
 const QUEUE_MAX: usize = 256;
+/// Messages kept while an answer is awaited: a porter tells little before the workload starts, so more is a flood.
+const BACKLOG_MAX: usize = 256;
+/// A porter that does not take a message for so long is as good as gone.
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest wait for a porter's answer: it opens or seals one file at 0.5 GB/s or better.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -118,6 +122,7 @@ impl Run {
         let socket =
             fds.pop().ok_or_else(|| Fail::internal("the warden gave no porter socket", "protocol"))?;
         let porter = Arc::new(Conn::from_fd(socket).map_err(link_fail)?);
+        porter.set_timeout(Some(SEND_TIMEOUT)).map_err(link_fail)?;
         let (sender, events) = sync_channel(QUEUE_MAX);
         let reader = Arc::clone(&porter);
         let queue = sender.clone();
@@ -223,8 +228,16 @@ impl Run {
     /// Asks the porter and waits for its answer; what it tells meanwhile is kept in order.
     pub(crate) fn ask(&mut self, request: &Request, file: Option<&File>) -> Result<(u32, u64), Fail> {
         self.tell(request, file)?;
+        let until = Instant::now() + ANSWER_TIMEOUT;
         loop {
-            match self.events.recv_timeout(ANSWER_TIMEOUT) {
+            if self.backlog.len() >= BACKLOG_MAX {
+                self.porter.shutdown();
+                return Err(Fail::internal(
+                    "the porter of this run tells without end instead of answering",
+                    "flood",
+                ));
+            }
+            match self.events.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(RunEvent::Told(Told::Done { files, bytes })) => return Ok((files, bytes)),
                 Ok(RunEvent::Told(Told::Refused { code, detail })) => {
                     return Err(Fail {
@@ -276,6 +289,8 @@ fn read_porter(conn: &Conn, queue: &SyncSender<RunEvent>) {
     loop {
         let told = match conn.recv(ops::MESSAGE_MAX, 0) {
             Ok((bytes, _)) => ops::from_bytes::<Told>(&bytes),
+            // The socket's limit is for sending; a porter may be silent for as long as its job is.
+            Err(LinkError::TimedOut) => continue,
             Err(_) => break,
         };
         let Ok(told) = told else {
@@ -309,6 +324,6 @@ pub(crate) fn text<const MAX: usize>(value: &str) -> Result<Text<MAX>, Fail> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` takes")]
-fn link_fail(error: link::LinkError) -> Fail {
+fn link_fail(error: LinkError) -> Fail {
     Fail::unavailable("the porter of this run cannot be reached", base::error::chain(&error))
 }

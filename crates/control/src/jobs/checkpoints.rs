@@ -1,6 +1,6 @@
 //! Checkpoints of a job: taken from its porter, signed, chained, pruned; and the choice of the one to resume from.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeSet;
 
 use base::id::{CheckpointId, JobId, RunId};
 use base::names::Name;
@@ -48,11 +48,13 @@ pub(super) struct Ticket {
     pub(super) tensors: Vec<TensorEntry>,
 }
 
-/// Stages given to the porter and what it sealed into them.
+/// The stage given to the porter, and what it sealed of one ticket. A porter works on one ticket at a time: when it
+/// asks for another stage or goes on to another ticket, it gave the former up, and that is dropped. So what control
+/// keeps is bounded, whatever a porter tells.
 #[derive(Debug, Default)]
 pub(super) struct Tickets {
-    given: VecDeque<Stage>,
-    open: BTreeMap<u32, Ticket>,
+    given: Option<Stage>,
+    open: Option<(u32, Ticket)>,
 }
 
 impl Tickets {
@@ -60,21 +62,19 @@ impl Tickets {
     pub(super) fn told(&mut self, node: &Node, run: &Run, told: &Told) -> Result<bool, Fail> {
         match told {
             Told::NeedStage {} => {
-                if self.given.len().saturating_add(self.open.values().map(|t| t.files.len()).sum())
-                    >= STAGES_MAX
-                {
+                if self.open.as_ref().is_some_and(|(_, t)| t.files.len() >= STAGES_MAX) {
                     return Err(Fail::too_large(format!("a commit has more than {STAGES_MAX} files")));
                 }
                 let stage = node.objects.create_stage().map_err(store_fail)?;
                 run.tell(&Request::Stage {}, Some(stage.file()))?;
-                self.given.push_back(stage);
+                self.given = Some(stage);
             }
             Told::Sealed { ticket, path, size, digest, dek, format, verdict, findings, all_finite } => {
                 let stage = self
                     .given
-                    .pop_front()
+                    .take()
                     .ok_or_else(|| Fail::internal("a file was sealed without a stage", path))?;
-                self.open.entry(*ticket).or_default().files.push(SealedStage {
+                self.ticket(*ticket).files.push(SealedStage {
                     stage,
                     path: path.to_string(),
                     size: *size,
@@ -87,7 +87,7 @@ impl Tickets {
                 });
             }
             Told::Tensors { ticket, tensors } => {
-                let ticket = self.open.entry(*ticket).or_default();
+                let ticket = self.ticket(*ticket);
                 let room = training::limits::CHECKPOINT_TENSORS_MAX.saturating_sub(ticket.tensors.len());
                 ticket.tensors.extend(tensors.iter().take(room).map(|t| TensorEntry {
                     name: t.name.to_string(),
@@ -102,8 +102,35 @@ impl Tickets {
         Ok(true)
     }
 
-    pub(super) fn take(&mut self, ticket: u32) -> Ticket {
-        self.open.remove(&ticket).unwrap_or_default()
+    fn ticket(&mut self, number: u32) -> &mut Ticket {
+        if self.open.as_ref().is_some_and(|(open, _)| *open != number) {
+            self.open = None;
+        }
+        &mut self.open.get_or_insert_with(|| (number, Ticket::default())).1
+    }
+
+    /// The ticket that the porter says is complete: exactly so many files, at least one, each under a path of its own
+    /// that another tool reads in one way only.
+    pub(super) fn take(&mut self, number: u32, files: u32) -> Result<Ticket, Fail> {
+        let ticket = self.open.take().filter(|(open, _)| *open == number).map(|(_, ticket)| ticket);
+        let ticket = ticket.unwrap_or_default();
+        if ticket.files.is_empty() || u32::try_from(ticket.files.len()) != Ok(files) {
+            return Err(Fail::internal(
+                "the porter told of a commit that it did not seal",
+                format!("{} of {files} files", ticket.files.len()),
+            ));
+        }
+        let mut paths = BTreeSet::new();
+        for file in &ticket.files {
+            crate::imports::check_path(&file.path)?;
+            if !paths.insert(file.path.as_str()) {
+                return Err(Fail::internal(
+                    "the porter sealed one path twice",
+                    crate::fail::printable(&file.path),
+                ));
+            }
+        }
+        Ok(ticket)
     }
 }
 
@@ -276,7 +303,7 @@ impl ChainContext {
             })
             .collect();
         let gone = removable(&kept, self.keep);
-        let stays: std::collections::BTreeSet<Digest> = present
+        let stays: BTreeSet<Digest> = present
             .iter()
             .filter(|c| !gone.contains(&c.version))
             .flat_map(|c| c.files.iter().map(|f| f.digest))
@@ -287,12 +314,7 @@ impl ChainContext {
         Ok(())
     }
 
-    fn remove(
-        &self,
-        node: &Node,
-        checkpoint: &Checkpoint,
-        stays: &std::collections::BTreeSet<Digest>,
-    ) -> Result<(), Fail> {
+    fn remove(&self, node: &Node, checkpoint: &Checkpoint, stays: &BTreeSet<Digest>) -> Result<(), Fail> {
         let scope = self.scope();
         set_state(node, checkpoint, CheckpointState::Pruned, "newer ones are kept")?;
         for file in checkpoint.files.iter().filter(|f| !stays.contains(&f.digest)) {
@@ -467,3 +489,6 @@ fn verify_signature(node: &Node, checkpoint: &Checkpoint) -> Result<(), String> 
         Err("the signature over its manifest does not verify".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -343,9 +343,9 @@ impl Segment {
         let mut result = None;
         loop {
             match run.next(TICK) {
-                Some(RunEvent::Told(Told::Committed { ticket, kind: TicketKind::Model, .. })) => {
+                Some(RunEvent::Told(Told::Committed { ticket, kind: TicketKind::Model, files, .. })) => {
+                    result = Some(tickets.take(ticket, files)?);
                     run.tell(&Request::Accepted { ticket }, None)?;
-                    result = Some(tickets.take(ticket));
                 }
                 Some(RunEvent::Told(Told::Done { .. })) => return Ok(result),
                 Some(RunEvent::Told(Told::Refused { code, detail })) => {
@@ -385,9 +385,10 @@ impl Segment {
             return Ok(None);
         }
         match told {
-            Told::Committed { ticket, rule, step, committed_ms, .. } => {
+            Told::Committed { ticket, kind: TicketKind::Checkpoint, rule, step, files, committed_ms } => {
                 let note = CommitNote { rule, step, committed: Timestamp::from_millis(committed_ms) };
-                match self.chain.commit(node, tickets.take(ticket), note) {
+                let sealed = tickets.take(ticket, files);
+                match sealed.and_then(|ticket| self.chain.commit(node, ticket, note)) {
                     Ok(checkpoint) => {
                         run.tell(&Request::Accepted { ticket }, None)?;
                         let step = checkpoint.step.map_or_else(|| "unknown".to_owned(), |s| s.to_string());

@@ -39,7 +39,7 @@ pub(crate) fn inspect(
         let what = format!("array has {} bytes of data, not what its header says", data.len());
         return Err(Finding::new(&report::NPY_LENGTH, base.saturating_add(offset(cursor.pos())), what));
     }
-    let digest = match header.dtype {
+    let measured = match header.dtype {
         Some(dtype) if limits.measure => {
             let mut measure = Measure::new(dtype, &header.shape);
             let walked = if header.fortran {
@@ -53,9 +53,9 @@ pub(crate) fn inspect(
                 Some(())
             };
             walked.ok_or_else(|| bad("array leaves its data"))?;
-            let (digest, finite) = measure.finish();
-            report.all_finite = Some(report.all_finite.unwrap_or(true) && finite);
-            Some(digest)
+            let measured = measure.finish();
+            report.all_finite = Some(report.all_finite.unwrap_or(true) && measured.finite);
+            Some(measured)
         }
         _ => None,
     };
@@ -63,7 +63,8 @@ pub(crate) fn inspect(
         name: name.to_owned(),
         dtype: header.dtype.map_or(header.code, |dtype| dtype.as_str().to_owned()),
         shape: header.shape,
-        digest,
+        norm_bits: measured.and_then(|m| m.norm_bits),
+        digest: measured.map(|m| m.digest),
     });
     Ok(())
 }

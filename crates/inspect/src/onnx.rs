@@ -464,7 +464,7 @@ impl Walker<'_> {
         let count = tensor::count(&tensor.dims).ok_or_else(|| fail("shape overflows"))?;
         let dtype = data_type(tensor.data_type);
         let name = onnx_type_name(tensor.data_type).ok_or_else(|| fail("unknown element type"))?;
-        let mut digest = None;
+        let mut measured = None;
         if let Some((start, end)) = tensor.raw {
             let dtype = dtype.ok_or_else(|| fail("raw data of a type that has no fixed size"))?;
             if count.checked_mul(dtype.size()) != Some(offset(end - start)) {
@@ -473,9 +473,9 @@ impl Walker<'_> {
             if self.limits.measure {
                 let mut measure = Measure::new(dtype, &tensor.dims);
                 measure.update(self.bytes.get(start..end).unwrap_or_default());
-                let (sum, finite) = measure.finish();
-                self.finite &= finite;
-                digest = Some(sum);
+                let found = measure.finish();
+                self.finite &= found.finite;
+                measured = Some(found);
             }
         }
         let odd = match tensor.data_type {
@@ -494,7 +494,8 @@ impl Walker<'_> {
             name: tensor.name,
             dtype: name.to_owned(),
             shape: tensor.dims,
-            digest,
+            norm_bits: measured.and_then(|m| m.norm_bits),
+            digest: measured.map(|m| m.digest),
         });
         Ok(())
     }

@@ -128,6 +128,8 @@ pub struct TensorInfo {
     pub dtype: String,
     /// Dimensions.
     pub shape: Vec<u64>,
+    /// IEEE 754 bits of the L2 norm as a 64-bit float, for F64, F32 and BF16; absent where measuring is off.
+    pub norm_bits: Option<u64>,
     /// SHA-256 over type, shape and little-endian row-major bytes (see [`crate::tensor`]); absent where
     /// measuring is off or the format does not hold plain numbers.
     pub digest: Option<Digest>,

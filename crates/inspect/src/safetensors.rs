@@ -144,18 +144,19 @@ fn measure(entries: &[Entry<'_>], data: &[u8], limits: &Limits, report: &mut Rep
     for entry in entries {
         let range = usize::try_from(entry.begin).ok().zip(usize::try_from(entry.end).ok());
         let slice = range.and_then(|(begin, end)| data.get(begin..end)).unwrap_or_default();
-        let digest = limits.measure.then(|| {
+        let measured = limits.measure.then(|| {
             let mut measure = Measure::new(entry.dtype, &entry.shape);
             measure.update(slice);
-            let (digest, all) = measure.finish();
-            finite = finite && all;
-            digest
+            let found = measure.finish();
+            finite = finite && found.finite;
+            found
         });
         report.tensors.push(TensorInfo {
             name: entry.name.to_owned(),
             dtype: entry.dtype.as_str().to_owned(),
             shape: entry.shape.clone(),
-            digest,
+            norm_bits: measured.and_then(|m| m.norm_bits),
+            digest: measured.map(|m| m.digest),
         });
     }
     report.all_finite = limits.measure.then_some(finite);

@@ -101,6 +101,22 @@ impl Dtype {
             _ => true,
         }
     }
+
+    /// Sum of the squares of every element, for the types that models train in; integers and the rest have none.
+    fn squares(self, data: &[u8]) -> Option<f64> {
+        let square = |value: f64| value * value;
+        match self {
+            Self::F64 => Some(chunks::<8>(data).map(|raw| square(f64::from_le_bytes(raw))).sum()),
+            Self::F32 => Some(chunks::<4>(data).map(|raw| square(f64::from(f32::from_le_bytes(raw)))).sum()),
+            // A BF16 is the upper half of an F32.
+            Self::Bf16 => Some(
+                chunks::<2>(data)
+                    .map(|raw| square(f64::from(f32::from_bits(u32::from(u16::from_le_bytes(raw)) << 16))))
+                    .sum(),
+            ),
+            _ => None,
+        }
+    }
 }
 
 const F64_EXP: u64 = 0x7ff0_0000_0000_0000;
@@ -124,28 +140,41 @@ pub(crate) fn bytes(shape: &[u64], item: u64) -> Option<u64> {
     count(shape)?.checked_mul(item)
 }
 
-/// Digest and finiteness, computed in one pass.
+/// Digest, finiteness and norm, computed in one pass.
 #[derive(Debug)]
 pub(crate) struct Measure {
     hasher: Hasher,
     dtype: Dtype,
     finite: bool,
+    /// Sum of squares; `None` for types that have none.
+    squares: Option<f64>,
+}
+
+/// What was measured of a tensor.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measured {
+    pub(crate) digest: Digest,
+    pub(crate) finite: bool,
+    /// IEEE 754 bits of the L2 norm.
+    pub(crate) norm_bits: Option<u64>,
 }
 
 impl Measure {
     pub(crate) fn new(dtype: Dtype, shape: &[u64]) -> Self {
         let hasher = header(dtype.as_str(), shape);
-        Self { hasher, dtype, finite: true }
+        Self { hasher, dtype, finite: true, squares: dtype.squares(&[]) }
     }
 
     /// Adds whole elements.
     pub(crate) fn update(&mut self, data: &[u8]) {
         self.hasher.update(data);
         self.finite = self.finite && self.dtype.all_finite(data);
+        self.squares = self.squares.zip(self.dtype.squares(data)).map(|(sum, more)| sum + more);
     }
 
-    pub(crate) fn finish(self) -> (Digest, bool) {
-        (self.hasher.finish(), self.finite)
+    pub(crate) fn finish(self) -> Measured {
+        let norm_bits = self.squares.map(|sum| sum.sqrt().to_bits());
+        Measured { digest: self.hasher.finish(), finite: self.finite, norm_bits }
     }
 }
 
@@ -225,3 +254,27 @@ pub(crate) fn walk(
 
 /// Elements gathered before they are hashed.
 const BLOCK: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_norm_is_that_of_the_numbers_whatever_their_type() {
+        let norm = |dtype: Dtype, data: &[u8]| {
+            let mut measure = Measure::new(dtype, &[2]);
+            for half in data.chunks(data.len() / 2) {
+                measure.update(half);
+            }
+            measure.finish().norm_bits.map(f64::from_bits)
+        };
+        let f32s: Vec<u8> = [3f32, -4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let f64s: Vec<u8> = [3f64, -4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let bf16s: Vec<u8> =
+            [3f32, -4.0].iter().flat_map(|v| (v.to_bits() >> 16).to_le_bytes()[..2].to_vec()).collect();
+        assert_eq!(norm(Dtype::F32, &f32s), Some(5.0));
+        assert_eq!(norm(Dtype::F64, &f64s), Some(5.0));
+        assert_eq!(norm(Dtype::Bf16, &bf16s), Some(5.0));
+        assert_eq!(norm(Dtype::I64, &f64s), None);
+    }
+}

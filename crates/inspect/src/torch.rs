@@ -103,7 +103,7 @@ fn measure(
     let mut finite = true;
     for (name, view) in tensors {
         let dtype = view.storage.dtype;
-        let mut digest = None;
+        let mut measured = None;
         if limits.measure {
             let cost = tensor::bytes(&view.shape, dtype.size()).and_then(|cost| left.checked_sub(cost));
             left = cost.ok_or_else(|| {
@@ -118,15 +118,16 @@ fn measure(
             if walked.is_none() {
                 return Err(Finding::new(&report::STORAGE, 0, format!("tensor `{name}` leaves its storage")));
             }
-            let (sum, all) = measure.finish();
-            finite = finite && all;
-            digest = Some(sum);
+            let found = measure.finish();
+            finite = finite && found.finite;
+            measured = Some(found);
         }
         report.tensors.push(TensorInfo {
             name: name.clone(),
             dtype: dtype.as_str().to_owned(),
             shape: view.shape.clone(),
-            digest,
+            norm_bits: measured.and_then(|m| m.norm_bits),
+            digest: measured.map(|m| m.digest),
         });
     }
     report.all_finite = limits.measure.then_some(finite);

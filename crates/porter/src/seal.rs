@@ -88,7 +88,7 @@ fn tensors(path: &str, report: &Report) -> Vec<Tensor> {
             dtype: Text::new(info.dtype.clone()).ok()?,
             shape: List::new(info.shape.clone()).ok()?,
             digest: info.digest?,
-            norm_bits: None,
+            norm_bits: info.norm_bits,
         })
     };
     report.tensors.iter().filter_map(one).collect()

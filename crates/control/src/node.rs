@@ -11,7 +11,7 @@ use base::names::Name;
 use base::{Digest, Secret, Timestamp};
 use store::objects::{Commit, Seal, Staged};
 use store::records::{ApiKey, Object};
-use store::{MetaStore, ObjectStore, Stage, StoreError};
+use store::{MetaStore, ObjectStore, PageRequest, Stage, StoreError};
 use vault::{ChunkSize, Content, FreshDek, KeyScope, ObjectName, WrappedKey};
 
 use crate::auth::RefusalLog;
@@ -245,6 +245,20 @@ impl Node {
         match name.map(|n| self.objects.quarantine(&n)) {
             None | Some(Ok(_) | Err(StoreError::Missing { .. })) => Ok(()),
             Some(Err(error)) => Err(store_fail(error)),
+        }
+    }
+
+    /// Every record of a kind, over all owners and pages: for the platform's own work, never to answer a tenant.
+    pub(crate) fn every<R: store::meta::Record>(&self) -> Result<Vec<R>, Fail> {
+        let mut found = Vec::new();
+        let mut request = PageRequest::default();
+        loop {
+            let page = self.meta.read(|tx| tx.list_all::<R>(&request)).map_err(store_fail)?;
+            found.extend(page.items.into_iter().map(|s| s.record));
+            match page.next {
+                Some(next) => request.after = Some(next),
+                None => return Ok(found),
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base::Digest;
 use base::id::RunId;
@@ -21,6 +21,7 @@ use training::contract::{TreeFile, tree_digest};
 use vault::KeyScope;
 
 use crate::Fail;
+use crate::clock::now;
 use crate::keeper::keeper_scope;
 use crate::node::Node;
 
@@ -228,7 +229,7 @@ impl Run {
     /// Asks the porter and waits for its answer; what it tells meanwhile is kept in order.
     pub(crate) fn ask(&mut self, request: &Request, file: Option<&File>) -> Result<(u32, u64), Fail> {
         self.tell(request, file)?;
-        let until = Instant::now() + ANSWER_TIMEOUT;
+        let since = now();
         loop {
             if self.backlog.len() >= BACKLOG_MAX {
                 self.porter.shutdown();
@@ -237,7 +238,8 @@ impl Run {
                     "flood",
                 ));
             }
-            match self.events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            let spent = Duration::from_millis(now().millis_since(since));
+            match self.events.recv_timeout(ANSWER_TIMEOUT.saturating_sub(spent)) {
                 Ok(RunEvent::Told(Told::Done { files, bytes })) => return Ok((files, bytes)),
                 Ok(RunEvent::Told(Told::Refused { code, detail })) => {
                     return Err(Fail {

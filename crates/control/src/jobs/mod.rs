@@ -196,15 +196,19 @@ pub(crate) fn stop(
             live.ask_to_stop();
             Ok(())
         }
-        None if job.state.is_final() => {
-            Err(Fail::conflict(format!("job {} has ended: {}", job.id, job.state.as_str())))
+        None => {
+            let _slot = Slot::take(node, job.id, job.state, usize::MAX)?;
+            let job = find(node, tenant, &job.id.to_string())?;
+            if job.state.is_final() {
+                return Err(Fail::conflict(format!("job {} has ended: {}", job.id, job.state.as_str())));
+            }
+            change(node, &job, |j| {
+                j.state = JobState::Stopped;
+                j.reason = Some("stopped on request".to_owned());
+                j.ended_ms = Some(now().as_millis());
+            })
+            .map(drop)
         }
-        None => change(node, &job, |j| {
-            j.state = JobState::Stopped;
-            j.reason = Some("stopped on request".to_owned());
-            j.ended_ms = Some(now().as_millis());
-        })
-        .map(drop),
     })?;
     show(node, tenant, &job.id.to_string())
 }
@@ -227,9 +231,9 @@ pub(crate) fn resume(
             .asset("job", &job.id.to_string(), Some(job.contract))
             .because(reason);
     node.keeper.audited(event, || {
-        if !matches!(job.state, JobState::Held | JobState::Stopped | JobState::Failed)
-            || node.jobs.live(job.id).is_some()
-        {
+        let slot = Slot::take(node, job.id, JobState::Resuming, RUNNING_MAX)?;
+        let job = find(node, tenant, &job.id.to_string())?;
+        if !matches!(job.state, JobState::Held | JobState::Stopped | JobState::Failed) {
             return Err(Fail::conflict(format!(
                 "job {} is {}, so there is nothing to resume",
                 job.id,
@@ -241,7 +245,7 @@ pub(crate) fn resume(
             j.reason = None;
             j.ended_ms = None;
         })?;
-        supervise(node, &job)
+        supervise(slot, &job)
     })?;
     show(node, tenant, &job.id.to_string())
 }
@@ -260,41 +264,65 @@ fn change(node: &Node, job: &Job, mutate: impl FnOnce(&mut Job)) -> Result<Job, 
         .ok_or_else(|| Fail::not_found("job", &job.id.to_string()))
 }
 
-/// Starts the thread that carries a job to its end.
-fn supervise(node: &Arc<Node>, job: &Job) -> Result<(), Fail> {
-    let live = Arc::new(Live::new(job.state));
-    {
+/// The right to change a job and to run it: one for each job at a time, so that no two supervisors follow one chain.
+/// It is taken before the record says that the job runs, and given back on drop.
+struct Slot {
+    node: Arc<Node>,
+    id: JobId,
+    live: Arc<Live>,
+}
+
+impl Slot {
+    /// Refused while somebody has it, or while `most` jobs have theirs.
+    fn take(node: &Arc<Node>, id: JobId, state: JobState, most: usize) -> Result<Self, Fail> {
+        let live = Arc::new(Live::new(state));
         let mut running = node.jobs.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.len() >= RUNNING_MAX {
+        if running.contains_key(&id) {
+            return Err(Fail::conflict(format!("job {id} runs, or is being changed")));
+        }
+        if running.len() >= most {
             return Err(Fail::conflict(format!("this node runs its {RUNNING_MAX} jobs")));
         }
-        running.insert(job.id, Arc::clone(&live));
+        running.insert(id, Arc::clone(&live));
+        Ok(Self { node: Arc::clone(node), id, live })
     }
-    let (node, id, tenant) = (Arc::clone(node), job.id, job.tenant.clone());
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.node.jobs.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.live.end();
+    }
+}
+
+/// Starts the thread that carries a job to its end.
+fn supervise(slot: Slot, job: &Job) -> Result<(), Fail> {
+    let tenant = job.tenant.clone();
     std::thread::Builder::new()
         .name(format!("job-{}", job.name))
-        .spawn(move || {
-            supervisor::run(&node, &tenant, id, &live);
-            node.jobs.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            live.end();
-        })
+        .spawn(move || supervisor::run(&slot.node, &tenant, slot.id, &slot.live))
         .map(drop)
         .map_err(|e| Fail::internal("no thread for the job", e))
 }
 
 /// Goes on with the jobs that ran when control ended.
 pub(crate) fn restore(node: &Arc<Node>) {
-    let page = match node.meta.read(|tx| tx.list_all::<Job>(&PageRequest::default())) {
-        Ok(page) => page,
-        Err(error) => return crate::log::line("job", &store_fail(error).line()),
+    let jobs = match node.every::<Job>() {
+        Ok(jobs) => jobs,
+        Err(fail) => return crate::log::line("job", &fail.line()),
     };
-    for job in page.items.into_iter().map(|s| s.record) {
-        if job.state.is_final() || job.state == JobState::Held {
-            continue;
-        }
-        if let Err(fail) =
-            supervisor::interrupted_by_restart(node, &job).and_then(|job| supervise(node, &job))
-        {
+    let rests = |job: &Job| job.state.is_final() || job.state == JobState::Held;
+    for job in jobs.into_iter().filter(|j| !rests(j)) {
+        let gone_on = || {
+            let slot = Slot::take(node, job.id, job.state, RUNNING_MAX)?;
+            // It may have been stopped since it was listed.
+            let job = find(node, &job.tenant, &job.id.to_string())?;
+            if rests(&job) {
+                return Ok(());
+            }
+            supervise(slot, &supervisor::interrupted_by_restart(node, &job)?)
+        };
+        if let Err(fail) = gone_on() {
             crate::log::line("job", &format!("{} does not go on: {}", job.id, fail.line()));
         }
     }

@@ -12,7 +12,9 @@ use training::jobfile::{ImageRef, InputRef, IsolationClass};
 use training::{JobSpec, RunConfig};
 use vault::KeyScope;
 
-use super::{Accepted, INPUT_CHANNEL, INPUT_CODE, INPUT_CONFIG, contract, show, supervise};
+use super::{
+    Accepted, INPUT_CHANNEL, INPUT_CODE, INPUT_CONFIG, RUNNING_MAX, Slot, contract, show, supervise,
+};
 use crate::auth::Principal;
 use crate::clock::{now, random};
 use crate::keeper::keeper_scope;
@@ -91,9 +93,10 @@ pub(crate) fn submit(
         event = event.detail(name, &digest.hex());
     }
     node.keeper.audited(event, || {
+        let slot = Slot::take(node, id, job.state, RUNNING_MAX)?;
         node.keeper.create_scope(keeper_scope(&KeyScope::Job(tenant.clone(), id)), cor)?;
         node.meta.transaction(|tx| tx.of(tenant).insert(&job)).map_err(store_fail)?;
-        supervise(node, &job)
+        supervise(slot, &job)
     })?;
     show(node, tenant, &id.to_string())
 }

@@ -328,7 +328,7 @@ fn each_field_of_the_gate_closes_it_alone() {
         ("signer", |b| b.signer = None),
         ("inspections", |b| drop(b.inspections.pop())),
         ("inspections", |b| b.inspections[0].verdict = "load-with-policy".into()),
-        ("datasets", |b| b.datasets.clear()),
+        ("datasets", |b| b.datasets.retain(|d| d.role == Role::Test)),
         ("dataset.fashion.mnist.files", |b| b.datasets[0].files = 0),
         ("job", |b| (b.job, b.model.base) = (None, None)),
         ("job.id", |b| job(b).submitted_by.clear()),
@@ -349,6 +349,11 @@ fn each_field_of_the_gate_closes_it_alone() {
         assert_eq!(missing, [field]);
         assert_eq!(tier(&bom), None);
     }
+    // A run without data is a whole record of what was seen, and not of what people must tell.
+    let mut without = full();
+    without.datasets.clear();
+    assert_eq!(tier(&without), Some(Tier::Observed));
+    assert!(gate(&without, Tier::Full).iter().any(|m| m.field == "datasets"));
     for field in ["license", "purpose", "producer", "accountable", "architecture", "task"] {
         let mut bom = full();
         bom.merge_declared("code.git_commit", "0123abc", "acme").unwrap();

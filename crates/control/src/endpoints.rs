@@ -1,7 +1,7 @@
 //! Endpoints: a model is admitted, opened into a sandbox, and made known to the gateway. A model that does not
 //! verify is not served.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,6 +48,7 @@ const BODY_MAX: u32 = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     running: Mutex<HashMap<EndpointId, SyncSender<()>>>,
+    changing: Mutex<BTreeSet<(Name, Name)>>,
     generation: AtomicU64,
     dirty: AtomicBool,
     pushing: Mutex<()>,
@@ -57,12 +58,47 @@ impl Default for Endpoints {
     fn default() -> Self {
         Self {
             running: Mutex::default(),
+            changing: Mutex::default(),
             // Rises over restarts of control too: no two snapshots share a generation.
             generation: AtomicU64::new(now().as_millis()),
             dirty: AtomicBool::new(true),
             pushing: Mutex::new(()),
         }
     }
+}
+
+/// The right to start or stop what is served under one name of one tenant; given back on drop. It is held until the
+/// record says what became of it, so that neither two of one name start, nor a stop is lost in a start.
+struct Turn<'n> {
+    endpoints: &'n Endpoints,
+    of: (Name, Name),
+}
+
+impl Endpoints {
+    fn turn(&self, tenant: &Name, name: &Name) -> Result<Turn<'_>, Fail> {
+        let of = (tenant.clone(), name.clone());
+        let mut changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !changing.insert(of.clone()) {
+            return Err(Fail::conflict(format!("endpoint `{name}` is being started or stopped; try again")));
+        }
+        Ok(Turn { endpoints: self, of })
+    }
+
+    /// Endpoints that are served or being started, this one included.
+    fn taken(&self) -> usize {
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner).len();
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).len().saturating_add(changing)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.endpoints.changing.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.of);
+    }
+}
+
+fn is_active(record: &Endpoint) -> bool {
+    matches!(record.state, EndpointState::Serving | EndpointState::Starting)
 }
 
 pub(crate) fn find(node: &Node, tenant: &Name, name: &Name) -> Result<Stored<Endpoint>, Fail> {
@@ -74,9 +110,16 @@ pub(crate) fn find(node: &Node, tenant: &Name, name: &Name) -> Result<Stored<End
 
 fn all(node: &Node, tenant: &Name) -> Result<Vec<Stored<Endpoint>>, Fail> {
     node.tenant(tenant)?;
-    let page =
-        node.meta.read(|tx| tx.of(tenant).list::<Endpoint>(&PageRequest::default())).map_err(store_fail)?;
-    Ok(page.items)
+    let mut found = Vec::new();
+    let mut request = PageRequest::default();
+    loop {
+        let page = node.meta.read(|tx| tx.of(tenant).list::<Endpoint>(&request)).map_err(store_fail)?;
+        found.extend(page.items);
+        match page.next {
+            Some(next) => request.after = Some(next),
+            None => return Ok(found),
+        }
+    }
 }
 
 pub(crate) fn list(node: &Arc<Node>, tenant: &Name) -> Result<Page<api::Endpoint>, Fail> {
@@ -98,13 +141,12 @@ pub(crate) fn deploy(
         request.name.parse().map_err(|e: base::names::NameError| Fail::invalid(e.to_string()))?;
     let (model, version) = models::reference(&request.model)?;
     let model = models::find(node, tenant, &model, version)?;
-    let active =
-        |s: &Stored<Endpoint>| matches!(s.record.state, EndpointState::Serving | EndpointState::Starting);
-    if all(node, tenant)?.iter().any(|s| s.record.name == name && active(s)) {
+    let _turn = node.endpoints.turn(tenant, &name)?;
+    if all(node, tenant)?.iter().any(|s| s.record.name == name && is_active(&s.record)) {
         return Err(Fail::conflict(format!("endpoint `{name}` serves already"))
             .help(format!("stop it with `strongroom endpoint stop {name} --yes`, or choose another name")));
     }
-    if node.endpoints.running.lock().unwrap_or_else(PoisonError::into_inner).len() >= SERVING_MAX {
+    if node.endpoints.taken() > SERVING_MAX {
         return Err(Fail::conflict(format!("this node serves its {SERVING_MAX} endpoints")));
     }
     let at = now();
@@ -128,19 +170,23 @@ pub(crate) fn deploy(
 
 /// Serves again what was served before control was restarted.
 pub(crate) fn restore(node: &Arc<Node>) {
-    let page = node.meta.read(|tx| tx.list_all::<Endpoint>(&PageRequest::default())).map_err(store_fail);
-    let before = match page {
-        Ok(page) => page.items,
+    let before = match node.every::<Endpoint>() {
+        Ok(records) => records,
         Err(fail) => return crate::log::line("endpoint", &fail.line()),
     };
-    for stored in before {
-        let record = stored.record;
-        if !matches!(record.state, EndpointState::Serving | EndpointState::Starting) {
-            continue;
-        }
-        let tried = models::find(node, &record.tenant, &record.model, record.model_version)
-            .and_then(|model| serve(node, "platform", &record, &model));
-        if let Err(fail) = tried {
+    for record in before.into_iter().filter(is_active) {
+        let again = || {
+            let _turn = node.endpoints.turn(&record.tenant, &record.name)?;
+            // It may have been stopped since it was listed.
+            let id = &record.id;
+            let now = node.meta.read(|tx| tx.of(&record.tenant).get::<Endpoint>(id)).map_err(store_fail)?;
+            if !now.is_some_and(|s| is_active(&s.record)) {
+                return Ok(());
+            }
+            let model = models::find(node, &record.tenant, &record.model, record.model_version)?;
+            serve(node, "platform", &record, &model).map(drop)
+        };
+        if let Err(fail) = again() {
             crate::log::line("endpoint", &format!("not served again: {}", fail.line()));
         }
     }
@@ -158,13 +204,14 @@ fn serve(node: &Arc<Node>, actor: &str, record: &Endpoint, model: &Model) -> Res
             .detail("model", &format!("{}@{}", record.model, record.model_version));
     let result = node.keeper.audited(event, || start(node, actor, record, model, cor));
     let (state, reason, isolation) = match &result {
-        Ok(isolation) => (EndpointState::Serving, None, isolation.clone()),
+        Ok((_, isolation)) => (EndpointState::Serving, None, isolation.clone()),
         Err(fail) if fail.status < 500 => (EndpointState::Refused, Some(fail.line()), Vec::new()),
         Err(fail) => (EndpointState::Failed, Some(fail.line()), Vec::new()),
     };
     let record = set_state(node, record, state, reason, isolation)?;
     match result {
-        Ok(_) => {
+        Ok((run, _)) => {
+            stand_by(node, &record, run)?;
             push_now(node)?;
             Ok(record)
         }
@@ -180,7 +227,7 @@ fn start(
     record: &Endpoint,
     model: &Model,
     cor: u128,
-) -> Result<Isolation, Fail> {
+) -> Result<(Run, Isolation), Fail> {
     let event = |outcome| {
         Event::new(EventKind::ModelVerify, Phase::Outcome, outcome, now().as_millis(), cor)
             .tenant(model.tenant.as_str())
@@ -202,7 +249,10 @@ fn start(
             // Bytes that do not open, or are not those that were signed: this model is not used again.
             if fail.is_about_bytes() {
                 models::quarantine(node, model, &fail.line(), cor)?;
-                set_aside(node, model, actor, cor)?;
+                // The model is out of use already; that its files could not be looked at is not the answer.
+                if let Err(other) = set_aside(node, model, actor, cor) {
+                    crate::log::line("endpoint", &format!("files not set aside: {}", other.line()));
+                }
             }
             return Err(fail);
         }
@@ -226,14 +276,19 @@ fn start(
     let report = run.report()?;
     let isolation =
         report.iter().map(|f| (f.name.to_string(), f.state.to_string(), f.detail.to_string())).collect();
+    Ok((run, isolation))
+}
+
+/// Starts the thread that stands by what is served; the record says already that it is.
+fn stand_by(node: &Arc<Node>, record: &Endpoint, run: Run) -> Result<(), Fail> {
     let (stop, stopped) = sync_channel(1);
     node.endpoints.running.lock().unwrap_or_else(PoisonError::into_inner).insert(record.id, stop);
     let (watcher, endpoint) = (Arc::clone(node), record.clone());
     std::thread::Builder::new()
         .name(format!("endpoint-{}", record.name))
         .spawn(move || watch(&watcher, &endpoint, run, &stopped))
-        .map_err(|e| Fail::internal("no thread for the endpoint", e))?;
-    Ok(isolation)
+        .map(drop)
+        .map_err(|e| Fail::internal("no thread for the endpoint", e))
 }
 
 /// Moves the stored files that do not open out of reach, as evidence.
@@ -322,6 +377,7 @@ pub(crate) fn stop(
     tenant: &Name,
     name: &Name,
 ) -> Result<api::Endpoint, Fail> {
+    let _turn = node.endpoints.turn(tenant, name)?;
     let record = find(node, tenant, name)?.record;
     let event = Event::new(
         EventKind::EndpointStop,
@@ -342,6 +398,8 @@ pub(crate) fn stop(
                 stop.try_send(()).ok();
                 Ok(())
             }
+            // It was to be served again after a restart, and could not be.
+            None if is_active(&record) => Ok(()),
             None => Err(Fail::conflict(format!("endpoint `{name}` does not serve"))),
         }
     })?;
@@ -438,18 +496,18 @@ pub(crate) fn keep_pushing(node: &Arc<Node>) {
 }
 
 fn snapshot(node: &Node) -> Result<Snapshot, Fail> {
-    let (keys, endpoints) = node
-        .meta
-        .read(|tx| {
-            let all = PageRequest::default();
-            Ok::<_, StoreError>((tx.list_all::<ApiKey>(&all)?.items, tx.list_all::<Endpoint>(&all)?.items))
-        })
-        .map_err(store_fail)?;
     let at = now();
-    let keys = keys.iter().filter_map(|s| key(&s.record, at.as_millis())).collect();
-    let endpoints = endpoints
+    let mut keys: Vec<_> =
+        node.every::<ApiKey>()?.iter().filter_map(|record| key(record, at.as_millis())).collect();
+    // What does not fit is unknown to the gateway, and that is refused: so revoked keys are left out first.
+    keys.sort_by_key(|key| key.revoked);
+    let left_out = keys.iter().skip(ops::snapshot::KEYS_MAX).filter(|key| !key.revoked).count();
+    if left_out > 0 {
+        crate::log::line("gateway", &format!("{left_out} keys do not fit the gateway's policy"));
+    }
+    let endpoints = node
+        .every::<Endpoint>()?
         .iter()
-        .map(|s| &s.record)
         .filter(|e| e.state == EndpointState::Serving)
         .map(|e| {
             Ok(ops::snapshot::Endpoint {
@@ -491,3 +549,6 @@ fn key(record: &ApiKey, now_ms: u64) -> Option<ops::snapshot::Key> {
         concurrency: CONCURRENCY,
     })
 }
+
+#[cfg(test)]
+mod tests;

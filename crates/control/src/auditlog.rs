@@ -185,8 +185,13 @@ fn scan(log: &LogDir, size: TreeSize, from: u64, limit: u64, filter: &Filter<'_>
     Ok(Entries { entries, searched_to: at, next: (at < size.get()).then_some(at) })
 }
 
-/// Entries about one asset, newest part of the log only: event and phase, index, fingerprint (SHA-256 of the entry).
-pub(crate) fn evidence(node: &Node, asset: &str) -> Result<Vec<(String, u64, base::Digest)>, Fail> {
+/// Entries of a tenant about one asset of it, newest part of the log only: event and phase, index, fingerprint
+/// (SHA-256 of the entry). What another tenant had logged that merely names the asset is no evidence about it.
+pub(crate) fn evidence(
+    node: &Node,
+    tenant: &str,
+    asset: &str,
+) -> Result<Vec<(String, u64, base::Digest)>, Fail> {
     let log = LogDir::of(node);
     let (head, _) = log.head()?;
     let mut at = head.size.get().saturating_sub(SCAN_MAX);
@@ -196,7 +201,8 @@ pub(crate) fn evidence(node: &Node, asset: &str) -> Result<Vec<(String, u64, bas
             read_entries(&log, head.size, LeafIndex::new(at), STEP).map_err(|e| Fail::explained(500, &e))?;
         for bytes in batch {
             let about = audit::entry::parse(&bytes)
-                .filter(|p| p.phase != "intent" && EVIDENCE_KINDS.contains(&p.event.as_str()))
+                .filter(|p| p.tenant == tenant && p.phase != "intent")
+                .filter(|p| EVIDENCE_KINDS.contains(&p.event.as_str()))
                 .filter(|_| String::from_utf8_lossy(&bytes).contains(asset));
             if let Some(parsed) = about {
                 found.push((parsed.event, at, base::sha256(&bytes)));

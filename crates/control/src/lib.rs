@@ -187,6 +187,7 @@ fn open(config: Config) -> Result<Node, Fail> {
         endpoints: endpoints::Endpoints::default(),
         posture: posture::LastRun::default(),
         placing: node::Placing::default(),
+        registering: std::sync::Mutex::default(),
         config,
     })
 }

@@ -1,7 +1,7 @@
 //! Models: registered from a job or imported, signed, admitted before use, exported.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use api::{Check, Page, Verification};
 use base::Digest;
@@ -209,6 +209,7 @@ pub(crate) fn import(
         .because(inspected.findings.join("; "))
         .help("see each finding with `strongroom model inspect PATH`"));
     }
+    let _one = node.registering.lock().unwrap_or_else(PoisonError::into_inner);
     let version = next_version(node, tenant, name)?;
     let signed = sign(node, tenant, name.as_str(), &files, cor)?;
     let registration = Registration {

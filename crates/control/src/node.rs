@@ -42,6 +42,9 @@ pub(crate) struct Node {
     pub(crate) endpoints: Endpoints,
     pub(crate) posture: posture::LastRun,
     pub(crate) placing: Placing,
+    /// Held from choosing a model's version until it is registered: a job must not lose its result to another that
+    /// finished at the same moment.
+    pub(crate) registering: Mutex<()>,
 }
 
 /// Locks that let one thread at a time place, replace or set aside an object of one digest: between looking for it

@@ -55,6 +55,7 @@ pub(super) fn finish(
         entries.push(entry);
     }
     files.sort_by(|a: &File, b| a.path.as_bytes().cmp(b.path.as_bytes()));
+    let _one = node.registering.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let version = models::next_version(node, &job.tenant, &job.name)?;
     let signed = models::sign(node, &job.tenant, job.name.as_str(), &files, cor)?;
     let draft = Draft {
@@ -217,7 +218,7 @@ impl Draft<'_> {
             }),
             inspections: inspections.collect(),
             metrics: metrics.collect(),
-            audit: crate::auditlog::evidence(node, &job.id.to_string())?
+            audit: crate::auditlog::evidence(node, job.tenant.as_str(), &job.id.to_string())?
                 .into_iter()
                 .map(|(what, log_index, fingerprint)| (what, bom::Evidence { log_index, fingerprint }))
                 .collect(),

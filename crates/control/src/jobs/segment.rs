@@ -29,6 +29,8 @@ use crate::run::{FileRef, InputPlan, Purpose, Run, RunEvent, text};
 const TICK: Duration = Duration::from_millis(100);
 /// Files that one checkpoint may have.
 const CHECKPOINT_FILES: u32 = 256;
+/// Files told to be no checkpoint that are logged one by one, in one segment.
+const MALFORMED_LOGGED: u64 = 64;
 /// Longest wait for the porter to collect a result, in milliseconds: scratch at 100 MB/s and some.
 const COLLECT_MS: u64 = 10 * 60 * 1000;
 
@@ -58,6 +60,8 @@ pub(super) struct Segment {
     continuation: Option<String>,
     chain: ChainContext,
     correlation: u128,
+    /// Files told to be no checkpoint.
+    malformed: u64,
 }
 
 impl Segment {
@@ -85,7 +89,7 @@ impl Segment {
             correlation,
             monitor: Monitor::new(),
         };
-        Ok(Self { job, spec, from, rejected, continuation, chain, correlation })
+        Ok(Self { job, spec, from, rejected, continuation, chain, correlation, malformed: 0 })
     }
 
     /// Runs it. The record of the job is as the segment leaves it.
@@ -411,6 +415,11 @@ impl Segment {
             }
             Told::Malformed { path, reason } => {
                 live.tell("alarm", format!("`{path}` is no checkpoint: {reason}"));
+                self.malformed = self.malformed.saturating_add(1);
+                // A job can write such files without end; the log takes the first, and then a sign now and then.
+                if self.malformed > MALFORMED_LOGGED && !self.malformed.is_power_of_two() {
+                    return Ok(None);
+                }
                 let event = Event::new(
                     EventKind::CheckpointMalformed,
                     Phase::Observed,
@@ -422,6 +431,7 @@ impl Segment {
                 .actor(&format!("job:{}", self.job.id))
                 .asset("checkpoint", &self.job.id.to_string(), None)
                 .severity(Severity::Medium)
+                .detail("number", &self.malformed.to_string())
                 .because(&format!("{path}: {reason}"));
                 node.keeper.append(event)?;
             }

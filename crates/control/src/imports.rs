@@ -16,10 +16,12 @@ use crate::http::BodyReader;
 use crate::node::{Node, correlation};
 use crate::{Fail, datasets, models};
 
-/// Imports open at once, over all tenants.
+/// Imports that one tenant may have open at once: none can use up those of another.
 const OPEN_MAX: usize = 64;
 /// An import that nobody touches for this long is dropped.
 const IDLE_MS: u64 = 30 * 60 * 1000;
+/// And for this long, where the tenant has [`OPEN_MAX`] of them: its client has left.
+const IDLE_FULL_MS: u64 = 60 * 1000;
 /// Most files of one import.
 const FILES_MAX: usize = 100_000;
 /// Largest file: the sealed format holds 2^32 chunks of 1 MiB; a terabyte is far below and far above any disk here.
@@ -69,10 +71,7 @@ pub(crate) fn begin(node: &Arc<Node>, tenant: &Name, request: &ImportBegin) -> R
     let id = base::digest::hex(&random::<16>()?);
     let time = now();
     let mut open = node.imports.0.lock().unwrap_or_else(PoisonError::into_inner);
-    open.retain(|_, s| s.busy || time.millis_since(s.touched) < IDLE_MS);
-    if open.len() >= OPEN_MAX {
-        return Err(Fail::conflict(format!("{OPEN_MAX} imports are open; commit them or wait")));
-    }
+    make_room(&mut open, tenant, time)?;
     let session = Session {
         tenant: tenant.clone(),
         kind,
@@ -86,7 +85,25 @@ pub(crate) fn begin(node: &Arc<Node>, tenant: &Name, request: &ImportBegin) -> R
     Ok(api::Import { id })
 }
 
+/// Drops what nobody touches any more; fails if the tenant has too many others.
+fn make_room(open: &mut HashMap<String, Session>, tenant: &Name, time: Timestamp) -> Result<(), Fail> {
+    open.retain(|_, s| s.busy || time.millis_since(s.touched) < IDLE_MS);
+    let count = |open: &HashMap<String, Session>| open.values().filter(|s| s.tenant == *tenant).count();
+    if count(open) >= OPEN_MAX {
+        open.retain(|_, s| s.tenant != *tenant || s.busy || time.millis_since(s.touched) < IDLE_FULL_MS);
+    }
+    if count(open) >= OPEN_MAX {
+        return Err(Fail::conflict(format!("{OPEN_MAX} imports are open; commit them or wait")));
+    }
+    Ok(())
+}
+
 impl Imports {
+    /// Ends an import: it is committed, or a part of it failed.
+    fn close(&self, id: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
     /// Lets `change` have one import of this tenant; another tenant's is not found.
     fn with<T>(
         &self,
@@ -103,12 +120,14 @@ impl Imports {
 
     /// The files of committed code, for the job that names it; it can be named once.
     pub(crate) fn take_code(&self, tenant: &Name, id: &str) -> Result<Vec<File>, Fail> {
-        self.with(tenant, id, |s| {
+        let files = self.with(tenant, id, |s| {
             if s.kind != Kind::Code || !s.committed {
                 return Err(Fail::invalid("this import is not committed code"));
             }
             Ok(s.files.values().cloned().collect())
-        })
+        })?;
+        self.close(id);
+        Ok(files)
     }
 }
 
@@ -138,9 +157,9 @@ pub(crate) fn file(
     })?;
     let scope = KeyScope::Tenant(tenant.clone());
     let sealed = node.seal(&scope, &mut body, FILE_BYTES_MAX);
+    let sealed = sealed.inspect_err(|_| node.imports.close(id))?;
     node.imports.with(tenant, id, |s| {
         s.busy = false;
-        let sealed = sealed?;
         let file = File { path: path.to_owned(), size: sealed.len, digest: sealed.digest, media: None };
         s.files.insert(path.to_owned(), file);
         Ok(())
@@ -172,11 +191,16 @@ pub(crate) fn commit(
         Kind::Model => models::import(node, principal, tenant, &name, files).map(Imported::Model),
         Kind::Code => code(node, principal, tenant, &name, &files, id).map(Imported::Code),
     };
-    node.imports.with(tenant, id, |s| {
-        s.busy = false;
-        s.committed = result.is_ok();
-        Ok(())
-    })?;
+    // Committed code waits for the job that names it; everything else is over now.
+    if matches!(result, Ok(Imported::Code(_))) {
+        node.imports.with(tenant, id, |s| {
+            s.busy = false;
+            s.committed = true;
+            Ok(())
+        })?;
+    } else {
+        node.imports.close(id);
+    }
     result
 }
 
@@ -232,7 +256,36 @@ pub(crate) fn wire_file(file: &File) -> api::File {
 
 #[cfg(test)]
 mod tests {
-    use super::check_path;
+    use std::collections::{BTreeMap, HashMap};
+
+    use super::{IDLE_FULL_MS, IDLE_MS, Kind, OPEN_MAX, Session, check_path, make_room};
+    use base::Timestamp;
+
+    #[test]
+    fn a_tenant_fills_its_own_room_only_and_what_is_left_alone_makes_room() {
+        let [acme, globex] = ["acme", "globex"].map(|name| name.parse().unwrap());
+        let at = Timestamp::from_millis(IDLE_MS * 2);
+        let mut open: HashMap<String, Session> = (0..OPEN_MAX)
+            .map(|i| {
+                let session = Session {
+                    tenant: acme.clone(),
+                    kind: Kind::Dataset,
+                    name: acme.clone(),
+                    touched: at,
+                    busy: i == 0,
+                    committed: false,
+                    files: BTreeMap::new(),
+                };
+                (i.to_string(), session)
+            })
+            .collect();
+        assert!(make_room(&mut open, &acme, at).is_err());
+        assert!(make_room(&mut open, &acme, at.plus_millis(IDLE_FULL_MS - 1)).is_err());
+        make_room(&mut open, &globex, at.plus_millis(IDLE_FULL_MS)).unwrap();
+        assert_eq!(open.len(), OPEN_MAX, "another tenant takes nothing away");
+        make_room(&mut open, &acme, at.plus_millis(IDLE_FULL_MS)).unwrap();
+        assert_eq!(open.len(), 1, "the one under way stays");
+    }
 
     #[test]
     fn only_plain_relative_paths_are_taken() {

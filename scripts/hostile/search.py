@@ -115,7 +115,7 @@ def search_processes(search, pids):
         for name in ("cmdline", "environ", "comm"):
             search.file("processes", f"/proc/{pid}/{name}")
     for pid in range(2, 5000):
-        if pid in pids:
+        if pid in pids or pid == os.getpid():
             continue
         try:
             os.kill(pid, 0)

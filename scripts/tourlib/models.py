@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import time
 import random
 import shutil
 import struct
@@ -141,7 +142,11 @@ def scene_9(tour):
     status, _, _ = tour.ask(tour.connect(endpoint["url"]), "/" + path, infer([images[0]]), "wrong")
     check(status in (401, 403), f"a wrong key gets {status}")
     check(receipts[-1], "the answer carries no receipt")
-    receipt = tour.json("receipt", "show", receipts[-1])
+    for _ in range(20):
+        receipt = tour.json("receipt", "show", receipts[-1])
+        if receipt["state"] != "pending":
+            break
+        time.sleep(0.1)
     check(receipt["state"] == "logged", f"the receipt is {receipt['state']}")
     model = tour.json("model", "show", tour.model, "--tenant", "acme")
     check(receipt["model_digest"] == model["digest"], "the receipt names another model")

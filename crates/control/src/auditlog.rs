@@ -30,6 +30,8 @@ const LIMIT_MAX: u64 = 1000;
 const LIMIT_DEFAULT: u64 = 100;
 /// Most entries looked at for one answer.
 const SCAN_MAX: u64 = 50_000;
+/// How old a receipt may be and not yet be in the log, in milliseconds: batches are a second, and some.
+const PENDING_MS: u64 = 5000;
 /// Events that a Model BoM refers to.
 const EVIDENCE_KINDS: [&str; 8] = [
     "job.submit",
@@ -258,6 +260,21 @@ pub(crate) fn receipt(node: &Arc<Node>, principal: &Principal, id: &str) -> Resu
     let stored = node.meta.read(|tx| tx.find::<Record>(&id)).map_err(store_fail)?;
     let visible =
         stored.filter(|s| principal.confined_to().is_none_or(|own| own == s.record.tenant.as_str()));
+    // Answers are logged within a second; until then a receipt of any caller is pending, existing or not.
+    let age_ms =
+        (id.bits() >> 80).try_into().map_or(u64::MAX, |at: u64| now().as_millis().saturating_sub(at));
+    if visible.is_none() && age_ms < PENDING_MS {
+        return Ok(Receipt {
+            id: id.to_string(),
+            state: "pending".to_owned(),
+            index: None,
+            model_digest: None,
+            bom_digest: None,
+            checkpoint: None,
+            proof: Vec::new(),
+            entry: None,
+        });
+    }
     let Some(record) = visible.map(|s| s.record) else {
         return Err(Fail::not_found("receipt", &id.to_string())
             .help("an answer's receipt is logged within a second; try again"));

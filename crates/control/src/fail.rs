@@ -80,6 +80,16 @@ impl Fail {
         Self::make(422, code, reason, Some("see why with `strongroom audit search`"))
     }
 
+    /// Not now: too much of the same caller is under way.
+    pub fn busy(reason: impl Into<String>) -> Self {
+        Self::make(
+            429,
+            "SR-CTL-0015",
+            reason,
+            Some("try again when one of your requests or watches has ended"),
+        )
+    }
+
     /// A limit.
     pub fn too_large(reason: impl Into<String>) -> Self {
         Self::make(413, "SR-CTL-0006", reason, Some("see the limits with `strongroom doctor`"))

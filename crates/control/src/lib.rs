@@ -186,6 +186,7 @@ fn open(config: Config) -> Result<Node, Fail> {
         jobs: jobs::Jobs::default(),
         endpoints: endpoints::Endpoints::default(),
         posture: posture::LastRun::default(),
+        gate: http::Gate::default(),
         placing: node::Placing::default(),
         registering: std::sync::Mutex::default(),
         config,

@@ -41,6 +41,7 @@ pub(crate) struct Node {
     pub(crate) jobs: Jobs,
     pub(crate) endpoints: Endpoints,
     pub(crate) posture: posture::LastRun,
+    pub(crate) gate: crate::http::Gate,
     pub(crate) placing: Placing,
     /// Held from choosing a model's version until it is registered: a job must not lose its result to another that
     /// finished at the same moment.

@@ -8,7 +8,7 @@ use base::names::Name;
 use serde::de::DeserializeOwned;
 
 use super::route::Params;
-use super::{BodyReader, LineSender, Reply};
+use super::{BodyReader, LineSender, Pass, Reply};
 use crate::auth::Principal;
 use crate::node::Node;
 use crate::{Fail, auditlog, datasets, endpoints, imports, jobs, keys, models, posture, status, tenants};
@@ -19,6 +19,8 @@ pub(crate) struct Call<'a> {
     pub(crate) principal: &'a Principal,
     pub(crate) params: &'a Params,
     pub(crate) query: &'a BTreeMap<String, String>,
+    /// Counts the request as under way; whoever goes on after the answer began keeps a copy.
+    pub(crate) pass: &'a Pass,
 }
 
 /// Its body.
@@ -116,11 +118,15 @@ fn job(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
         }
         "job.checkpoint.list" => json(&jobs::checkpoints(node, &tenant, params.need("job")?)?),
         "job.watch" => {
+            let pass = call.pass.clone();
             let watch = jobs::watch(node, &tenant, params.need("job")?)?;
             let (sender, stream) = LineSender::pair();
             std::thread::Builder::new()
                 .name("watch".to_owned())
-                .spawn(move || watch.run(|line| sender.send(line)))
+                .spawn(move || {
+                    let _pass = pass;
+                    watch.run(|line| sender.send(line));
+                })
                 .map_err(|e| Fail::internal("no thread for a watcher", e))?;
             Reply::Stream("application/x-ndjson", stream)
         }
@@ -145,11 +151,15 @@ fn model(operation: &str, call: &Call<'_>) -> Result<Reply, Fail> {
             Reply::Bytes("application/json", models::bom_envelope(node, principal, &tenant, &name, version)?)
         }
         "model.export" => {
+            let pass = call.pass.clone();
             let export = models::export(node, principal, &tenant, &name, version, params.need("path")?)?;
             let (sender, stream) = LineSender::pair();
             std::thread::Builder::new()
                 .name("export".to_owned())
-                .spawn(move || export.run(|piece| sender.send(piece)))
+                .spawn(move || {
+                    let _pass = pass;
+                    export.run(|piece| sender.send(piece));
+                })
                 .map_err(|e| Fail::internal("no thread for an export", e))?;
             Reply::Stream("application/octet-stream", stream)
         }
@@ -175,7 +185,7 @@ fn serving(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail
 }
 
 fn log(operation: &str, call: &Call<'_>) -> Result<Reply, Fail> {
-    let Call { node, principal, params, query } = call;
+    let Call { node, principal, params, query, .. } = call;
     Ok(match operation {
         "audit.search" => json(&auditlog::search(node, principal, query)?),
         "audit.files" => json(&auditlog::files(node, principal)?),

@@ -1,6 +1,7 @@
 //! The API over the local socket: every request goes through the table of endpoints, authentication and
 //! authorisation here, before any handler sees it.
 
+mod gate;
 mod handlers;
 mod route;
 mod stream;
@@ -18,6 +19,7 @@ use base::id::EventId;
 use http_body_util::{BodyExt, Limited};
 use tokio::net::UnixListener;
 
+pub(crate) use gate::{Gate, Pass};
 pub(crate) use stream::{BodyReader, LineSender};
 
 use crate::Fail;
@@ -27,6 +29,8 @@ use crate::node::Node;
 
 /// Longest JSON request: a job file is at most 256 KiB.
 const JSON_MAX: usize = 1024 * 1024;
+/// Longest wait for a whole JSON request.
+const BODY_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// User of the process at the other end of the socket, as the kernel says.
 #[derive(Debug, Clone, Copy)]
@@ -92,18 +96,26 @@ async fn answer(node: Arc<Node>, peer: Peer, request: Request) -> Result<Reply, 
         result
     })
     .await?;
+    let pass = node.gate.enter(&principal)?;
     let query = route::query(parts.uri.query().unwrap_or(""))?;
     let input = match route.operation {
         "import.file" => handlers::Input::Upload(BodyReader::spawn(body)),
         _ => {
-            let limited = Limited::new(body, JSON_MAX).collect().await;
-            let bytes =
-                limited.map_err(|e| Fail::too_large(format!("the request body was not taken: {e}")))?;
+            let limited = tokio::time::timeout(BODY_WAIT, Limited::new(body, JSON_MAX).collect()).await;
+            let bytes = limited
+                .map_err(|_| Fail::invalid("the request body did not come in time"))?
+                .map_err(|e| Fail::too_large(format!("the request body was not taken: {e}")))?;
             handlers::Input::Body(bytes.to_bytes().to_vec())
         }
     };
     blocking(move || {
-        let call = handlers::Call { node: &node, principal: &principal, params: &params, query: &query };
+        let call = handlers::Call {
+            node: &node,
+            principal: &principal,
+            params: &params,
+            query: &query,
+            pass: &pass,
+        };
         handlers::handle(route.operation, &call, input)
     })
     .await

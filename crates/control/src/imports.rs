@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_tenant_fills_its_own_room_only_and_what_is_left_alone_makes_room() {
-        let [acme, globex] = ["acme", "globex"].map(|name| name.parse().unwrap());
+        let [acme, globex]: [base::names::Name; 2] = ["acme", "globex"].map(|name| name.parse().unwrap());
         let at = Timestamp::from_millis(IDLE_MS * 2);
         let mut open: HashMap<String, Session> = (0..OPEN_MAX)
             .map(|i| {

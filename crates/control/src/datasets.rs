@@ -136,7 +136,7 @@ pub(crate) fn verify(
     Ok(Verification { subject, verified, checks })
 }
 
-/// Opens and reads each sealed file to its end: every tag, and the digest that the header binds.
+/// Opens and reads each sealed file to its end: every tag, and the digest of what was read.
 pub(crate) fn verify_files(
     node: &Node,
     scope: &KeyScope,
@@ -149,7 +149,7 @@ pub(crate) fn verify_files(
         let purpose = format!("verify {}", file.path);
         let result = node
             .reader(scope, &file.digest, actor, &purpose, correlation)
-            .and_then(|reader| reader.verify_all().map_err(store_fail));
+            .and_then(|reader| content_of(&reader, &file.digest));
         checks.push(match result {
             Ok(()) => Check { name: file.path.clone(), ok: true, detail: format!("sha256 {}", file.digest) },
             Err(fail) if fail.is_about_bytes() || fail.status == 404 => {
@@ -162,6 +162,32 @@ pub(crate) fn verify_files(
     Ok(checks)
 }
 
+/// Reads an object to its end. Its tags say that nobody changed what was sealed; who sealed it only claimed the digest,
+/// so the content is compared with it too.
+fn content_of(reader: &store::SefReader, wanted: &Digest) -> Result<(), Fail> {
+    let mut hashed = Hashed(base::Hasher::new());
+    reader.copy_to(&mut hashed).map_err(store_fail)?;
+    let found = hashed.0.finish();
+    if found == *wanted {
+        Ok(())
+    } else {
+        Err(Fail::explained(422, &vault::SefError::WrongContent).because(format!("the content is {found}")))
+    }
+}
+
+struct Hashed(base::Hasher);
+
+impl std::io::Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 fn wire(record: &Dataset) -> api::Dataset {
     api::Dataset {
         tenant: record.tenant.to_string(),
@@ -171,5 +197,40 @@ fn wire(record: &Dataset) -> api::Dataset {
         bytes: record.bytes,
         files: record.files.iter().map(wire_file).collect(),
         created: time(record.created_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use store::objects::{Seal, Staged};
+    use vault::{ChunkSize, Content, Dek, FreshDek};
+
+    use super::*;
+
+    #[test]
+    fn content_that_was_sealed_under_another_digest_is_not_verified() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = store::ObjectStore::open(dir.path()).unwrap();
+        let scope: KeyScope = "acme".parse().unwrap();
+        let claim = |content: Content| {
+            let mut import = store
+                .import(Seal {
+                    scope: scope.clone(),
+                    dek: FreshDek::take(&mut [3; 32]),
+                    salt: [4; 32],
+                    chunk: ChunkSize::default(),
+                    content,
+                    limit_bytes: 1 << 20,
+                })
+                .unwrap();
+            import.read_from(&mut b"what is in it".as_slice()).unwrap();
+            let Staged { stage, digest, .. } = import.finish().unwrap();
+            let reader = stage.reader(&Dek::take(&mut [3; 32]), &scope, &digest).unwrap();
+            reader.verify_all().unwrap();
+            content_of(&reader, &digest)
+        };
+        assert!(claim(Content::Unknown).is_ok());
+        let lie = claim(Content::Known(base::sha256(b"what it is said to be"))).unwrap_err();
+        assert!(lie.is_about_bytes());
     }
 }

@@ -242,10 +242,7 @@ impl Run {
             match self.events.recv_timeout(ANSWER_TIMEOUT.saturating_sub(spent)) {
                 Ok(RunEvent::Told(Told::Done { files, bytes })) => return Ok((files, bytes)),
                 Ok(RunEvent::Told(Told::Refused { code, detail })) => {
-                    return Err(Fail {
-                        code: code.as_str().to_owned(),
-                        ..Fail::refused("SR-PRT-0001", format!("the porter refused: {}", detail.as_str()))
-                    });
+                    return Err(porter_refused(&code, &format!("the porter refused: {detail}")));
                 }
                 Ok(RunEvent::PorterGone) | Err(RecvTimeoutError::Disconnected) => {
                     self.backlog.push_back(RunEvent::PorterGone);
@@ -319,6 +316,13 @@ fn read_exit(pipe: OwnedFd, queue: &SyncSender<RunEvent>) {
         detail: Text::clip("the warden ended before the workload did"),
     });
     drop(queue.send(RunEvent::Exited(exit)));
+}
+
+/// What a refusal of the porter means: a lack of the node (descriptors, space, a stage) is no verdict on the bytes.
+pub(crate) fn porter_refused(code: &str, title: &str) -> Fail {
+    let lack = matches!(code, "SR-PRT-0009" | "SR-PRT-0010" | "SR-PRT-0011" | "SR-PRT-0012");
+    let status = if lack { 503 } else { 422 };
+    Fail { code: code.to_owned(), status, ..Fail::refused("SR-PRT-0001", title) }
 }
 
 pub(crate) fn text<const MAX: usize>(value: &str) -> Result<Text<MAX>, Fail> {

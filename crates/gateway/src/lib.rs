@@ -20,6 +20,7 @@ mod problem;
 mod push;
 mod quota;
 mod record;
+mod refused;
 mod routes;
 mod server;
 mod timed;

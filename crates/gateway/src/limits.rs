@@ -39,6 +39,10 @@ pub const RECORDS_MAX: usize = 8192;
 pub const RECORD_EVERY: Duration = Duration::from_millis(250);
 /// The keeper answers within this time.
 pub const KEEPER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Refused access of one kind is told once at once and then once in this time, as a count.
+pub const REFUSED_WINDOW: Duration = Duration::from_secs(60);
+/// Kinds of refused access counted apart, so at most 2 * 64 + 1 events a minute; the rest is counted together.
+pub const REFUSED_KINDS_MAX: usize = 64;
 /// Pairs of key and endpoint remembered as admitted.
 pub const ADMITTED_MAX: usize = 65_536;
 /// Requests under way may take this long after the order to end.

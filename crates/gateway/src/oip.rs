@@ -413,3 +413,6 @@ pub(crate) fn metadata(endpoint: &Endpoint, model: &Metadata) -> serde_json::Val
         "outputs": list(&model.outputs),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::limits::ADMITTED_MAX;
 use crate::problem::Refusal;
 use crate::quota::Usage;
+use crate::refused::Denied;
 use crate::upstream::Upstream;
 
 /// One endpoint and the way to it.
@@ -133,34 +134,38 @@ impl Policy {
     /// Who presents this key.
     ///
     /// # Errors
-    /// [`Refusal::Unauthorised`], after the same work whether the key exists or not.
-    pub(crate) fn holder(&self, presented: &str, now: Timestamp) -> Result<Arc<Holder>, Refusal> {
-        let presented = ApiKey::parse(presented).map_err(|_| Refusal::Unauthorised)?;
+    /// [`Denied`], after the same work whether the key exists or not.
+    pub(crate) fn holder(&self, presented: &str, now: Timestamp) -> Result<Arc<Holder>, Denied> {
+        let presented = ApiKey::parse(presented).map_err(|_| Denied::NoKey)?;
         let mac = self.mac_key.expose(|key| presented.mac(key));
         let found = self.keys.get(&presented.id().bits());
         let stored = found.map_or([0; 32], |holder| holder.key.mac);
         let matches = base::digest::ct_eq(&mac, &stored);
-        let holder = found.filter(|_| matches).ok_or(Refusal::Unauthorised)?;
+        let holder = found.map(Arc::clone).ok_or(Denied::UnknownKey)?;
+        if !matches {
+            return Err(Denied::WrongSecret(holder));
+        }
         let key = &holder.key;
         let ended = key.expires_ms != 0 && now.as_millis() >= key.expires_ms;
-        if key.revoked || ended { Err(Refusal::Unauthorised) } else { Ok(Arc::clone(holder)) }
+        if key.revoked || ended { Err(Denied::EndedKey(holder)) } else { Ok(holder) }
     }
 
     /// The endpoint of this name, if the key opens it and both belong to one tenant.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`], whatever the reason.
+    /// [`Denied::Elsewhere`], whatever the reason.
     pub(crate) fn served(
         &self,
-        holder: &Holder,
+        holder: &Arc<Holder>,
         name: &str,
         version: Option<&str>,
-    ) -> Result<Arc<Served>, Refusal> {
-        let served = self.endpoints.get(&holder.key.endpoint).ok_or(Refusal::NotFound)?;
+    ) -> Result<Arc<Served>, Denied> {
+        let denied = || Denied::Elsewhere(Arc::clone(holder));
+        let served = self.endpoints.get(&holder.key.endpoint).ok_or_else(denied)?;
         let endpoint = &served.endpoint;
         let hers = endpoint.tenant == holder.key.tenant;
         let named = endpoint.name.as_str() == name && version.is_none_or(|v| v == endpoint.version.as_str());
-        if hers && named { Ok(Arc::clone(served)) } else { Err(Refusal::NotFound) }
+        if hers && named { Ok(Arc::clone(served)) } else { Err(denied()) }
     }
 }
 

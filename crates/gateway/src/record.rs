@@ -20,6 +20,8 @@ enum Item {
     Soon(Event),
     /// Logged now; the sender learns whether it is durable.
     Now(Event, oneshot::Sender<bool>),
+    /// Nothing to log: the sender waits until what came before is.
+    Drain(oneshot::Sender<bool>),
 }
 
 /// Counters, and whether the log takes records.
@@ -77,6 +79,17 @@ impl Recorder {
     }
 }
 
+impl Recorder {
+    /// Returns when what was handed over before is durable or lost.
+    pub(crate) async fn drained(&self) {
+        let (to, done) = oneshot::channel();
+        // Full: the thread is stuck with the keeper, so there is nothing to wait for.
+        if self.queue.try_send(Item::Drain(to)).is_ok() {
+            drop(tokio::time::timeout(KEEPER_TIMEOUT * 2, done).await);
+        }
+    }
+}
+
 struct Appender {
     keeper: PathBuf,
     client: Option<KeeperClient>,
@@ -101,6 +114,7 @@ impl Appender {
                     self.batch.push(event);
                     Some(done)
                 }
+                Ok(Item::Drain(done)) => Some(done),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => {
                     self.flush();

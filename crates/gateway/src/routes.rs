@@ -1,5 +1,6 @@
 //! From a request to its answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,6 +19,7 @@ use crate::limits::{BODY_COST, BODY_GRACE, BODY_MAX, BODY_RATE_MIN, BODY_TIMEOUT
 use crate::oip;
 use crate::policy::{Holder, Policy, Served, actor};
 use crate::problem::Refusal;
+use crate::refused::Denied;
 use crate::server::Shared;
 
 type Answer = Response<Full<Bytes>>;
@@ -57,9 +59,9 @@ fn route(path: &str) -> Option<Route<'_>> {
 }
 
 /// Answers a request. Cancelled when the client goes: the model's connection is then dropped with it.
-pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
+pub(crate) async fn answer(shared: Arc<Shared>, peer: IpAddr, request: Request<Incoming>) -> Answer {
     let request_id = EventId::new(clock::now(), clock::random());
-    match dispatch(&shared, request).await {
+    match dispatch(&shared, peer, request).await {
         Ok(response) => response,
         Err(refusal) => {
             shared.refusals.fetch_add(1, Ordering::Relaxed);
@@ -68,7 +70,7 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> A
     }
 }
 
-async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Answer, Refusal> {
+async fn dispatch(shared: &Shared, peer: IpAddr, request: Request<Incoming>) -> Result<Answer, Refusal> {
     let (head, body) = request.into_parts();
     let now = clock::now();
     let route = route(head.uri.path()).ok_or(Refusal::NotFound)?;
@@ -83,17 +85,24 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Answer,
     if !shared.recorder.is_healthy() {
         return Err(Refusal::NoAudit);
     }
+    let entitled = |name, version| {
+        entitled(&policy, &head.headers, name, version, now).inspect_err(|denied| {
+            if let Some(event) = shared.refused.note(denied, peer, now) {
+                shared.recorder.soon(event);
+            }
+        })
+    };
     match route {
         Route::Live | Route::Ready => Ok(json(&serde_json::json!({"ready": true}))),
         Route::Server => Ok(json(&serde_json::json!({
             "name": "strongroom", "version": env!("CARGO_PKG_VERSION"), "extensions": [],
         }))),
         Route::Model { name, version } => {
-            let (_, served) = entitled(&policy, &head.headers, name, version, now)?;
+            let (_, served) = entitled(name, version)?;
             Ok(json(&oip::metadata(&served.endpoint, served.upstream.described().await?)))
         }
         Route::ModelReady { name, version } => {
-            let (_, served) = entitled(&policy, &head.headers, name, version, now)?;
+            let (_, served) = entitled(name, version)?;
             if served.upstream.is_ready().await {
                 Ok(json(&serde_json::json!({"name": name, "ready": true})))
             } else {
@@ -101,7 +110,7 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Answer,
             }
         }
         Route::Infer { name, version } => {
-            let (holder, served) = entitled(&policy, &head.headers, name, version, now)?;
+            let (holder, served) = entitled(name, version)?;
             infer(shared, &holder, &served, &head.headers, body).await
         }
     }
@@ -114,13 +123,12 @@ fn entitled(
     name: &str,
     version: Option<&str>,
     now: Timestamp,
-) -> Result<(Arc<Holder>, Arc<Served>), Refusal> {
+) -> Result<(Arc<Holder>, Arc<Served>), Denied> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(Refusal::Unauthorised);
+        return Err(Denied::NoKey);
     };
-    let presented =
-        value.to_str().ok().and_then(|v| v.strip_prefix("Bearer ")).ok_or(Refusal::Unauthorised)?;
+    let presented = value.to_str().ok().and_then(|v| v.strip_prefix("Bearer ")).ok_or(Denied::NoKey)?;
     let holder = policy.holder(presented, now)?;
     let served = policy.served(&holder, name, version)?;
     Ok((holder, served))

@@ -1,7 +1,7 @@
 //! The listener and the life of the process.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -23,17 +23,22 @@ use crate::limits::{
 };
 use crate::policy::Policies;
 use crate::record::Recorder;
+use crate::refused::Refused;
 use crate::timed::Timed;
 use crate::{clock, push, routes};
 
 /// How often the certificate's age is looked at.
 const RENEW_CHECK: Duration = Duration::from_secs(60);
 
+/// How often the counts of refused access are looked at.
+const REFUSED_CHECK: Duration = Duration::from_secs(1);
+
 /// What every request sees.
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) policies: Policies,
     pub(crate) recorder: Recorder,
+    pub(crate) refused: Refused,
     /// Memory for bodies, in KiB.
     pub(crate) memory: Semaphore,
     pub(crate) answered: AtomicU64,
@@ -75,11 +80,13 @@ async fn serve(config: Config) -> Result<(), GatewayError> {
         config,
         policies: Policies::default(),
         recorder,
+        refused: Refused::default(),
         memory: Semaphore::new(BODY_BUDGET_KIB),
         answered: AtomicU64::new(0),
         refusals: AtomicU64::new(0),
     });
     let pushes = tokio::spawn(push::serve(policy_socket, Arc::clone(&shared)));
+    let counts = tokio::spawn(tell_refused(Arc::clone(&shared)));
     let renewal = tokio::spawn(renew(ca, certificate, names));
     let mut terminate = signal(SignalKind::terminate()).map_err(GatewayError::System)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(GatewayError::System)?;
@@ -95,6 +102,12 @@ async fn serve(config: Config) -> Result<(), GatewayError> {
     let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
     // What is not done by then is cut.
     drop(tokio::time::timeout(DRAIN_TIMEOUT, places.acquire_many(all)).await);
+    counts.abort();
+    for event in shared.refused.rest() {
+        shared.recorder.soon(event);
+    }
+    // Answers were given: their records must not end with this process.
+    shared.recorder.drained().await;
     pushes.abort();
     renewal.abort();
     Ok(())
@@ -125,6 +138,16 @@ async fn renew(ca: NodeCa, certificate: Arc<Renewing>, names: Vec<String>) {
     }
 }
 
+/// Hands over the counts of refused access as their windows end.
+async fn tell_refused(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(REFUSED_CHECK).await;
+        for event in shared.refused.due(clock::now()) {
+            shared.recorder.soon(event);
+        }
+    }
+}
+
 async fn accept(
     listener: &TcpListener,
     acceptor: &TlsAcceptor,
@@ -136,9 +159,10 @@ async fn accept(
         // Beyond the limit, connections wait in the kernel's queue.
         let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
+                let client = Client { stream, peer: peer.ip(), place };
                 let connection =
-                    serve_connection(stream, acceptor.clone(), Arc::clone(shared), stopped.clone(), place);
+                    serve_connection(client, acceptor.clone(), Arc::clone(shared), stopped.clone());
                 drop(tokio::spawn(connection));
             }
             // Out of descriptors, most likely: wait for some to be given back.
@@ -147,14 +171,21 @@ async fn accept(
     }
 }
 
+/// One connection.
+struct Client {
+    stream: TcpStream,
+    peer: IpAddr,
+    place: OwnedSemaphorePermit,
+}
+
 /// One client. Errors end its connection and concern nobody else.
 async fn serve_connection(
-    stream: TcpStream,
+    client: Client,
     acceptor: TlsAcceptor,
     shared: Arc<Shared>,
     mut stopped: watch::Receiver<bool>,
-    place: OwnedSemaphorePermit,
 ) {
+    let Client { stream, peer, place } = client;
     if stream.set_nodelay(true).is_err() {
         return;
     }
@@ -162,7 +193,7 @@ async fn serve_connection(
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await else { return };
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
-        async move { Ok::<_, io::Error>(routes::answer(shared, request).await) }
+        async move { Ok::<_, io::Error>(routes::answer(shared, peer, request).await) }
     });
     let mut connection = std::pin::pin!(
         http1::Builder::new()

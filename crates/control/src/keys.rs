@@ -85,7 +85,7 @@ pub(crate) fn create(
         id,
         scope,
         name: request.endpoint.clone(),
-        mac: Digest::from_bytes(key.mac(&node.key_mac_key)),
+        mac: Digest::from_bytes(key.mac(&node.key_mac_key.0)),
         created_ms: at.as_millis(),
         expires_ms: at.plus_millis(u64::from(days).saturating_mul(86_400_000)).as_millis(),
         revoked: false,
@@ -110,7 +110,12 @@ pub(crate) fn create(
             false => Err(Fail::conflict(format!("this tenant has its {KEYS_MAX} keys"))),
         }
     })?;
-    endpoints::push_soon(node);
+    // A key for an endpoint opens it from now on. Where the gateway is away, it learns of the key when it is back.
+    if endpoint.is_some()
+        && let Err(fail) = endpoints::push_now(node)
+    {
+        crate::log::line("gateway", &fail.line());
+    }
     let mut wire = wire(node, &record)?;
     wire.secret = Some(key.text());
     Ok(wire)

@@ -29,6 +29,8 @@ use crate::node::Node;
 
 /// Longest JSON request: a job file is at most 256 KiB.
 const JSON_MAX: usize = 1024 * 1024;
+/// How long requests under way may go on when the process is told to end; the warden waits 5 s.
+const LEAVE_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 /// Longest wait for a whole JSON request.
 const BODY_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -54,16 +56,31 @@ pub(crate) enum Reply {
     Stream(&'static str, Body),
 }
 
-/// Serves until `shutdown` resolves; requests under way are finished.
+/// Serves until `shutdown` resolves; requests under way may finish within [`LEAVE_WAIT`]. A watch of a job that runs for
+/// days is such a request, and does not hold up the end.
 pub(crate) async fn serve(
     node: Arc<Node>,
     listener: UnixListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let app = Router::new().fallback(dispatch).with_state(node);
-    axum::serve(listener, app.into_make_service_with_connect_info::<Peer>())
-        .with_graceful_shutdown(shutdown)
-        .await
+    let (told, leaving) = tokio::sync::oneshot::channel();
+    let server = axum::serve(listener, app.into_make_service_with_connect_info::<Peer>())
+        .with_graceful_shutdown(async move {
+            shutdown.await;
+            // The other end waits below for as long as this one may send.
+            told.send(()).unwrap_or_default();
+        });
+    let late = async {
+        if leaving.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(LEAVE_WAIT).await;
+    };
+    tokio::select! {
+        ended = server => ended,
+        () = late => Ok(()),
+    }
 }
 
 async fn dispatch(

@@ -146,7 +146,9 @@ impl Live {
 }
 
 impl State {
-    fn push(&mut self, kind: &str, message: String) {
+    fn push(&mut self, kind: &str, mut message: String) {
+        // Paths and reasons come from the job, and end on somebody's terminal.
+        message.retain(|c| !c.is_control());
         if self.events.len() >= EVENTS_MAX {
             self.events.pop_front();
             self.first = self.first.saturating_add(1);
@@ -171,7 +173,7 @@ impl State {
                 let text = String::from_utf8_lossy(&line).into_owned();
                 self.progress.line(&text, at);
                 if !text.trim().is_empty() {
-                    self.push("output", text.chars().filter(|c| !c.is_control()).collect());
+                    self.push("output", text);
                 }
             } else if self.line.len() < LINE_MAX {
                 self.line.push(*byte);

@@ -60,7 +60,7 @@ pub(crate) fn authenticate(node: &Node, peer_uid: u32, bearer: Option<&str>) -> 
     let refuse = || Fail::unauthenticated("the key is not known, has ended or was revoked");
     let key = ApiKey::parse(text).map_err(|_| refuse())?;
     let record = node.api_key(key.id())?.ok_or_else(refuse)?;
-    let known = base::digest::ct_eq(&key.mac(&node.key_mac_key), &record.mac);
+    let known = base::digest::ct_eq(&key.mac(&node.key_mac_key.0), &record.mac);
     if !known || record.revoked || now() >= record.expires || record.endpoint.is_some() {
         return Err(refuse());
     }

@@ -526,7 +526,7 @@ fn snapshot(node: &Node) -> Result<Snapshot, Fail> {
     Ok(Snapshot {
         generation: node.endpoints.generation.fetch_add(1, Ordering::AcqRel).saturating_add(1),
         expires_ms: at.plus_millis(SNAPSHOT_LIFE_MS).as_millis(),
-        key_mac_key: ops::snapshot::MacKey(node.key_mac_key),
+        key_mac_key: node.key_mac_key.clone(),
         keys: List::clip(keys),
         endpoints: List::clip(endpoints),
     })

@@ -167,7 +167,7 @@ fn open(config: Config) -> Result<Node, Fail> {
     }
     let dir = config.control_dir();
     let meta = open_meta(&keeper, &dir)?;
-    let key_mac_key = local_key(&keeper, &dir.join("api-keys.key"), "API key hashes")?;
+    let key_mac_key = ops::snapshot::MacKey(local_key(&keeper, &dir.join("api-keys.key"), "API key hashes")?);
     let (objects, swept) = ObjectStore::open(&dir.join("store")).map_err(store_fail)?;
     if swept > 0 {
         log::line("store", &format!("{swept} unfinished objects of an earlier run were removed"));

@@ -35,7 +35,7 @@ pub(crate) struct Node {
     pub(crate) facts: HostFacts,
     pub(crate) keys: PublicKeys,
     /// Key under which API keys are hashed; kept in the encrypted database's directory, sealed by the keeper.
-    pub(crate) key_mac_key: [u8; 32],
+    pub(crate) key_mac_key: ops::snapshot::MacKey,
     pub(crate) refusals: RefusalLog,
     pub(crate) imports: Imports,
     pub(crate) jobs: Jobs,

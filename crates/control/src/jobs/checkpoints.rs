@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base::id::{CheckpointId, JobId, RunId};
 use base::names::Name;
-use base::{Digest, Timestamp};
+use base::{Digest, Secret, Timestamp};
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use ops::keeper::SignKind;
 use ops::porter::{CommitRule, Request, Told};
@@ -34,7 +34,7 @@ pub(super) struct SealedStage {
     pub(super) path: String,
     pub(super) size: u64,
     pub(super) digest: Digest,
-    dek: [u8; 32],
+    dek: Secret<[u8; 32]>,
     pub(super) format: String,
     pub(super) verdict: String,
     pub(super) findings: Vec<String>,
@@ -79,7 +79,7 @@ impl Tickets {
                     path: path.to_string(),
                     size: *size,
                     digest: *digest,
-                    dek: *dek,
+                    dek: Secret::new(*dek),
                     format: format.to_string(),
                     verdict: verdict.to_string(),
                     findings: findings.iter().map(ToString::to_string).collect(),
@@ -137,10 +137,10 @@ impl Tickets {
 impl SealedStage {
     /// Checks what the porter wrote and makes it an object of this scope.
     pub(super) fn adopt(self, node: &Node, scope: &KeyScope) -> Result<(FileEntry, File), Fail> {
-        let mut dek_bytes = self.dek;
-        let dek = vault::Dek::take(&mut dek_bytes);
+        let dek = self.dek.expose(|dek| vault::Dek::take(&mut { *dek }));
         self.stage.reader(&dek, scope, &self.digest).map_err(store_fail)?;
-        let name = node.adopt(scope, self.stage, self.digest, self.size, self.dek)?;
+        let (stage, digest, size) = (self.stage, self.digest, self.size);
+        let name = self.dek.expose(|dek| node.adopt(scope, stage, digest, size, *dek))?;
         let file = File {
             path: self.path.clone(),
             size: self.size,

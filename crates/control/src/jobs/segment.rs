@@ -23,7 +23,7 @@ use super::{INPUT_CHANNEL, INPUT_CODE, INPUT_CONFIG, change};
 use crate::Fail;
 use crate::clock::{now, random};
 use crate::node::Node;
-use crate::run::{FileRef, InputPlan, Purpose, Run, RunEvent, text};
+use crate::run::{FileRef, InputPlan, Purpose, Run, RunEvent, porter_refused, text};
 
 /// How often a segment looks at its clock.
 const TICK: Duration = Duration::from_millis(100);
@@ -39,6 +39,8 @@ const COLLECT_MS: u64 = 10 * 60 * 1000;
 pub(super) enum End {
     /// The job is done and left a result.
     Done(Box<Ticket>),
+    /// The job is done and its result may not be loaded: nothing of it is kept.
+    Refused(Fail),
     /// Anything else.
     Ended {
         /// How the workload ended.
@@ -131,7 +133,7 @@ impl Segment {
         let end = end?;
         destroyed?;
         let (cause, code) = match &end {
-            End::Done(_) => ("completed".to_owned(), Some(0)),
+            End::Done(_) | End::Refused(_) => ("completed".to_owned(), Some(0)),
             End::Ended { exit, .. } => (exit.cause.name().to_owned(), i32::try_from(exit.code).ok()),
         };
         let view = live.view();
@@ -324,9 +326,12 @@ impl Segment {
             return Ok(End::Ended { exit, asked, sealed });
         }
         live.state(JobState::Finishing, "the job is done; its model is inspected and sealed");
-        match self.collect(node, live, run, &mut tickets)? {
-            Some(ticket) => Ok(End::Done(Box::new(ticket))),
-            None => Ok(End::Ended { exit, asked, sealed }),
+        match self.collect(node, live, run, &mut tickets) {
+            Ok(Some(ticket)) => Ok(End::Done(Box::new(ticket))),
+            Ok(None) => Ok(End::Ended { exit, asked, sealed }),
+            // The job's doing, not the platform's.
+            Err(fail) if fail.status < 500 => Ok(End::Refused(fail)),
+            Err(fail) => Err(fail),
         }
     }
 
@@ -353,10 +358,7 @@ impl Segment {
                 }
                 Some(RunEvent::Told(Told::Done { .. })) => return Ok(result),
                 Some(RunEvent::Told(Told::Refused { code, detail })) => {
-                    return Err(Fail {
-                        code: code.to_string(),
-                        ..Fail::refused("SR-PRT-0001", format!("the job's result was refused: {detail}"))
-                    });
+                    return Err(porter_refused(&code, &format!("the job's result was refused: {detail}")));
                 }
                 Some(RunEvent::Told(told)) => {
                     self.told(node, live, run, tickets, told)?;

@@ -55,6 +55,10 @@ fn carry(node: &Arc<Node>, tenant: &Name, id: JobId, live: &Live) -> Result<(), 
                 };
                 return fail_job(node, &job, live, &reason);
             }
+            (job, End::Refused(fail)) => {
+                refused(node, &job, &fail, cor)?;
+                return fail_job(node, &job, live, &fail.line());
+            }
             (job, End::Ended { exit, asked, sealed }) => {
                 if sealed {
                     restarts.sealed();
@@ -156,6 +160,18 @@ fn interrupted(node: &Node, job: &Job, reason: &str, cor: u128) -> Result<(), Fa
             .severity(Severity::Medium)
             .because(reason)
             .detail("segment", &segment.to_string());
+    node.keeper.append(event).map(drop)
+}
+
+/// Logs that the result of a job was refused when it was inspected.
+fn refused(node: &Node, job: &Job, fail: &Fail, cor: u128) -> Result<(), Fail> {
+    let event = Event::new(EventKind::ModelInspect, Phase::Outcome, Outcome::Refused, now().as_millis(), cor)
+        .tenant(job.tenant.as_str())
+        .actor(&format!("job:{}", job.id))
+        .asset("job", &job.id.to_string(), Some(job.contract))
+        .severity(Severity::High)
+        .because(&fail.line())
+        .detail("code", &fail.code);
     node.keeper.append(event).map(drop)
 }
 

@@ -328,7 +328,13 @@ impl Runs {
                 let run = self.runs.get_mut(&id)?;
                 let porter = run.porter.take()?;
                 let code = host::reap(&porter).ok().flatten();
-                Some(Event::PorterEnded(id, run.tenant.clone(), code))
+                let tenant = run.tenant.clone();
+                if !run.started && run.hash.is_none() {
+                    // Nothing can be filled or started in it any more, and whoever ordered it may be gone too: it
+                    // gives back its memory and its users. To destroy it once more is legal.
+                    let _left = self.destroy(id);
+                }
+                Some(Event::PorterEnded(id, tenant, code))
             }
             Token::Hash(id) => self.hash_ended(id),
         }

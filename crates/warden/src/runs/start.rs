@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base::id::EndpointId;
 use host::report::Expected;
@@ -88,7 +88,25 @@ impl Runs {
         run.started = true;
         // The writing end now belongs to the workload alone, so the porter sees its end.
         run.output = None;
+        if let Some(path) = run.socket.clone() {
+            self.supersede(*id, &path);
+        }
         Ok(Reply::Now(Response::Done {}, vec![exit]))
+    }
+
+    /// Ends the runs that served at this socket before: their control is gone, so nobody else would end them.
+    fn supersede(&mut self, id: u128, path: &Path) {
+        let served = |other: u128, run: &Run| other != id && run.socket.as_deref() == Some(path);
+        let before: Vec<u128> =
+            self.runs.iter().filter(|(other, run)| served(**other, run)).map(|(other, _)| *other).collect();
+        for other in before {
+            if let Some(run) = self.runs.get_mut(&other) {
+                // The socket of that name is the new run's by now.
+                run.socket = None;
+            }
+            // What cannot be ended now stays in the table, and ends with the node.
+            let _left = self.destroy(other);
+        }
     }
 }
 

@@ -145,9 +145,8 @@ fn judge() {
     other_ends(&control);
 }
 
-/// An endpoint that only the gateway reaches; its program is the platform's own, by descriptor.
-fn serving(control: &Control) {
-    let run = 5;
+/// Starts a run that serves the endpoint; gives the pipe on which its end will be told.
+fn serve(control: &Control, run: u128) -> Vec<OwnedFd> {
     let model = Input { kind: InputKind::Model {}, bytes: 4096, files: 1, manifest: manifest(b"verified") };
     let mut fds = control.done(Operation::StartPorter {
         run,
@@ -159,7 +158,7 @@ fn serving(control: &Control) {
     let porter = Conn::from_fd(fds.remove(0)).unwrap();
     assert_eq!(text(&porter), "filled");
     control.done(Operation::FreezeMount { run, input: 0 });
-    let end = exit(control.done(Operation::Start {
+    control.done(Operation::Start {
         run,
         image: Image::Host {},
         program: Program::Runtime { endpoint: super::runtime::ENDPOINT, name: Text::clip("digits") },
@@ -167,11 +166,33 @@ fn serving(control: &Control) {
         cwd: Text::clip("/"),
         profile: Profile::Inference,
         wall_time_s: 20,
-    }));
+    })
+}
+
+/// An endpoint that only the gateway reaches; its program is the platform's own, by descriptor.
+fn serving(control: &Control) {
+    let end = exit(serve(control, 5));
     let reached = std::fs::read_dir(super::state().join("run/endpoints")).is_ok();
     assert!(!reached || !super::separated(), "control sees the endpoints");
     assert_eq!((end.cause, end.code), (EndCause::Exited, 21), "{end:?}");
-    control.done(Operation::Destroy { run });
+
+    // What a control that was killed left behind is ended by the next that serves at the same socket, and a run that
+    // was never started by the end of its porter.
+    assert!(matches!(control.bare(Operation::Counters { run: 5 }).0, Response::Counters { .. }));
+    let second = serve(control, 6);
+    refused(control.bare(Operation::Counters { run: 5 }), "SR-WRD-0002");
+    let third = serve(control, 7);
+    assert_eq!(exit(second).cause, EndCause::Signalled, "the former server lives on");
+    refused(control.bare(Operation::Counters { run: 6 }), "SR-WRD-0002");
+    control.done(Operation::Destroy { run: 7 });
+    assert_eq!(exit(third).cause, EndCause::Signalled);
+    drop(control.done(start_porter(8, b"verified")));
+    let gone = || matches!(control.bare(Operation::Counters { run: 8 }).0, Response::Refused { .. });
+    let waited = (0..500).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        gone()
+    });
+    assert!(waited, "a run without a porter keeps its place");
 }
 
 /// A run from its porter to its end.

@@ -37,6 +37,13 @@ pub(crate) fn role_of(
     if allowed { Ok(claimed) } else { Err(KeeperError::Peer { role: claimed }) }
 }
 
+/// Whether a user has a role at all. Whoever has none takes no connection from those who have.
+pub(crate) fn may_connect(peer_uid: u32, users: &Users, own_uid: u32) -> bool {
+    [Role::Control, Role::Gateway, Role::Warden]
+        .into_iter()
+        .any(|role| role_of(peer_uid, role, users, own_uid).is_ok())
+}
+
 /// The operation's name and who may ask for it.
 const fn operation(request: &Request) -> (&'static str, &'static [Role]) {
     use Role::{Control, Gateway, Warden};

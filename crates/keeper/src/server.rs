@@ -26,6 +26,10 @@ pub(crate) fn run(listener: &Listener, service: &Arc<Service>) -> Result<(), Kee
             Err(LinkError::Closed | LinkError::TimedOut) => continue,
             Err(error) => return Err(error.into()),
         };
+        if !policy::may_connect(cred.uid, &service.config().users, service.own_uid()) {
+            // Dropping the connection tells the peer.
+            continue;
+        }
         let slot = Slot::take(&open);
         let (Some(slot), Ok(())) = (slot, conn.set_timeout(Some(SEND_TIMEOUT))) else {
             // Dropping the connection tells the peer.

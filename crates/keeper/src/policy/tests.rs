@@ -108,3 +108,16 @@ fn under_one_user_separation_has_failed_and_strangers_are_still_refused() {
     let users = Users { keeper: 10, control: 11, gateway: 12, operator: 0 };
     assert!(!separated(&users, 99));
 }
+
+#[test]
+fn only_users_with_a_role_are_connected_at_all() {
+    let users = Users { keeper: 11, control: 12, gateway: 13, operator: 1000 };
+    for (uid, expected) in [(0, true), (12, true), (13, true), (1000, false), (11, false), (65534, false)] {
+        assert_eq!(may_connect(uid, &users, 11), expected, "{uid}");
+    }
+    // One user for everything: that one, and root.
+    let single = Users { keeper: 1000, control: 1000, gateway: 1000, operator: 1000 };
+    for (uid, expected) in [(0, true), (1000, true), (65534, false)] {
+        assert_eq!(may_connect(uid, &single, 1000), expected, "{uid}");
+    }
+}

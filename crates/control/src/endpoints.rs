@@ -170,11 +170,11 @@ pub(crate) fn deploy(
 
 /// Serves again what was served before control was restarted.
 pub(crate) fn restore(node: &Arc<Node>) {
-    let before = match node.every::<Endpoint>() {
+    let before = match node.every::<Endpoint>(is_active) {
         Ok(records) => records,
         Err(fail) => return crate::log::line("endpoint", &fail.line()),
     };
-    for record in before.into_iter().filter(is_active) {
+    for record in before {
         let again = || {
             let _turn = node.endpoints.turn(&record.tenant, &record.name)?;
             // It may have been stopped since it was listed.
@@ -498,7 +498,7 @@ pub(crate) fn keep_pushing(node: &Arc<Node>) {
 fn snapshot(node: &Node) -> Result<Snapshot, Fail> {
     let at = now();
     let mut keys: Vec<_> =
-        node.every::<ApiKey>()?.iter().filter_map(|record| key(record, at.as_millis())).collect();
+        node.every::<ApiKey>(|_| true)?.iter().filter_map(|record| key(record, at.as_millis())).collect();
     // What does not fit is unknown to the gateway, and that is refused: so revoked keys are left out first.
     keys.sort_by_key(|key| key.revoked);
     let left_out = keys.iter().skip(ops::snapshot::KEYS_MAX).filter(|key| !key.revoked).count();
@@ -506,9 +506,8 @@ fn snapshot(node: &Node) -> Result<Snapshot, Fail> {
         crate::log::line("gateway", &format!("{left_out} keys do not fit the gateway's policy"));
     }
     let endpoints = node
-        .every::<Endpoint>()?
+        .every::<Endpoint>(|e| e.state == EndpointState::Serving)?
         .iter()
-        .filter(|e| e.state == EndpointState::Serving)
         .map(|e| {
             Ok(ops::snapshot::Endpoint {
                 id: e.id.bits(),

@@ -252,13 +252,14 @@ impl Node {
         }
     }
 
-    /// Every record of a kind, over all owners and pages: for the platform's own work, never to answer a tenant.
-    pub(crate) fn every<R: store::meta::Record>(&self) -> Result<Vec<R>, Fail> {
+    /// Every record of a kind that is wanted, over all owners and pages: for the platform's own work, never to answer
+    /// a tenant.
+    pub(crate) fn every<R: store::meta::Record>(&self, wanted: impl Fn(&R) -> bool) -> Result<Vec<R>, Fail> {
         let mut found = Vec::new();
-        let mut request = PageRequest::default();
+        let mut request = PageRequest { limit: 100, ..PageRequest::default() };
         loop {
             let page = self.meta.read(|tx| tx.list_all::<R>(&request)).map_err(store_fail)?;
-            found.extend(page.items.into_iter().map(|s| s.record));
+            found.extend(page.items.into_iter().map(|s| s.record).filter(|r| wanted(r)));
             match page.next {
                 Some(next) => request.after = Some(next),
                 None => return Ok(found),

@@ -30,6 +30,8 @@ use crate::clock::now;
 use crate::node::{Node, correlation, store_fail, time};
 use live::Live;
 
+/// Jobs of one tenant, ended ones included: each has keys in the keeper, which holds 100,000 scopes for good.
+const JOBS_MAX: u64 = 10_000;
 /// Jobs supervised at once.
 const RUNNING_MAX: usize = 32;
 /// Name of the input that holds the code.
@@ -101,29 +103,37 @@ pub(crate) fn find(node: &Node, tenant: &Name, id: &str) -> Result<Job, Fail> {
     }
     // By name: the newest of it.
     let name: Name = id.parse().map_err(|_| Fail::not_found("job", id))?;
-    let mut jobs = all(node, tenant)?;
-    jobs.retain(|j| j.name == name);
-    jobs.sort_by_key(|j| j.id);
-    jobs.pop().ok_or_else(|| Fail::not_found("job", id))
+    let mut newest: Option<Job> = None;
+    each(node, tenant, |job| {
+        if job.name == name && newest.as_ref().is_none_or(|n| n.id < job.id) {
+            newest = Some(job);
+        }
+        Ok(())
+    })?;
+    newest.ok_or_else(|| Fail::not_found("job", id))
 }
 
-fn all(node: &Node, tenant: &Name) -> Result<Vec<Job>, Fail> {
+/// Takes the jobs of a tenant one after another: a record holds a whole job file, so few are held at once.
+fn each(node: &Node, tenant: &Name, mut take: impl FnMut(Job) -> Result<(), Fail>) -> Result<(), Fail> {
     node.tenant(tenant)?;
-    let mut jobs = Vec::new();
-    let mut request = PageRequest::default();
+    let mut request = PageRequest { limit: 100, ..PageRequest::default() };
     loop {
         let page = node.meta.read(|tx| tx.of(tenant).list::<Job>(&request)).map_err(store_fail)?;
-        jobs.extend(page.items.into_iter().map(|s| s.record));
+        page.items.into_iter().try_for_each(|stored| take(stored.record))?;
         match page.next {
             Some(next) => request.after = Some(next),
-            None => return Ok(jobs),
+            None => return Ok(()),
         }
     }
 }
 
 pub(crate) fn list(node: &Arc<Node>, tenant: &Name) -> Result<Page<api::Job>, Fail> {
-    let items: Result<Vec<_>, Fail> = all(node, tenant)?.iter().map(|job| wire(node, job)).collect();
-    Ok(Page { items: items?, next: None })
+    let mut items = Vec::new();
+    each(node, tenant, |job| {
+        items.push(wire(node, &job)?);
+        Ok(())
+    })?;
+    Ok(Page { items, next: None })
 }
 
 pub(crate) fn show(node: &Arc<Node>, tenant: &Name, id: &str) -> Result<api::Job, Fail> {
@@ -307,12 +317,12 @@ fn supervise(slot: Slot, job: &Job) -> Result<(), Fail> {
 
 /// Goes on with the jobs that ran when control ended.
 pub(crate) fn restore(node: &Arc<Node>) {
-    let jobs = match node.every::<Job>() {
+    let rests = |job: &Job| job.state.is_final() || job.state == JobState::Held;
+    let jobs = match node.every::<Job>(|job| !rests(job)) {
         Ok(jobs) => jobs,
         Err(fail) => return crate::log::line("job", &fail.line()),
     };
-    let rests = |job: &Job| job.state.is_final() || job.state == JobState::Held;
-    for job in jobs.into_iter().filter(|j| !rests(j)) {
+    for job in jobs {
         let gone_on = || {
             let slot = Slot::take(node, job.id, job.state, RUNNING_MAX)?;
             // It may have been stopped since it was listed.

@@ -13,7 +13,7 @@ use training::{JobSpec, RunConfig};
 use vault::KeyScope;
 
 use super::{
-    Accepted, INPUT_CHANNEL, INPUT_CODE, INPUT_CONFIG, RUNNING_MAX, Slot, contract, show, supervise,
+    Accepted, INPUT_CHANNEL, INPUT_CODE, INPUT_CONFIG, JOBS_MAX, RUNNING_MAX, Slot, contract, show, supervise,
 };
 use crate::auth::Principal;
 use crate::clock::{now, random};
@@ -30,7 +30,7 @@ pub(crate) fn submit(
     tenant: &Name,
     request: &JobRun,
 ) -> Result<api::Job, Fail> {
-    node.tenant(tenant)?;
+    room(node, tenant)?;
     let spec = JobSpec::parse(&request.file, &request.text).map_err(|e| Fail::explained(400, &e))?;
     if spec.tenant != *tenant {
         return Err(Fail::invalid(format!(
@@ -99,6 +99,15 @@ pub(crate) fn submit(
         supervise(slot, &job)
     })?;
     show(node, tenant, &id.to_string())
+}
+
+/// Whether the tenant is there, and may have one more job.
+fn room(node: &Node, tenant: &Name) -> Result<(), Fail> {
+    node.tenant(tenant)?;
+    match node.meta.read(|tx| tx.of(tenant).count::<Job>()).map_err(store_fail)? {
+        count if count >= JOBS_MAX => Err(Fail::conflict(format!("this tenant has its {JOBS_MAX} jobs"))),
+        _ => Ok(()),
+    }
 }
 
 /// What this node cannot give is refused before anything is stored.

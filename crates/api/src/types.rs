@@ -440,7 +440,7 @@ request! {
         text: String,
         /// Import that holds the code.
         code: String,
-        /// For each input given as a path: channel to import id.
+        /// For each input given as a path: channel to the data set that was made of it, `name@version`.
         imports: BTreeMap<String, String>,
     }
 

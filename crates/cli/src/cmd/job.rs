@@ -135,8 +135,12 @@ fn submit(session: &Session, file: &Path, tenant: &TenantArg) -> Result<(Scope, 
     for (channel, input) in &spec.inputs {
         if let InputRef::Path(path) = input {
             let name = format!("{}-{channel}", spec.name);
-            let (id, _) = import(session, &scope, What::Dataset, &name, &beside(path))?;
-            imports.insert(channel.to_string(), id);
+            let (_, made) = import(session, &scope, What::Dataset, &name, &beside(path))?;
+            let api::Imported::Dataset(set) = made else {
+                let reason = "the commit did not make a data set".to_owned();
+                return Err(CliError::Answer { what: "import.commit".into(), reason }.into());
+            };
+            imports.insert(channel.to_string(), format!("{}@{}", set.name, set.version));
         }
     }
     let body = api::JobRun { file: shown, text, code, imports };

@@ -41,7 +41,7 @@ pub(crate) fn submit(
     check_host(node, &spec)?;
     let at = now();
     let id = JobId::new(at, random::<10>()?);
-    let inputs = inputs(node, principal, tenant, request, &spec, id)?;
+    let inputs = inputs(node, tenant, request, &spec, id)?;
     let config = RunConfig { job: id, spec: &spec, resume_step: None, restarts: 0 };
     let pinned = contract(node, &config, &inputs);
     let mut parts = BTreeMap::from([
@@ -139,7 +139,6 @@ fn check_host(node: &Node, spec: &JobSpec) -> Result<(), Fail> {
 
 fn inputs(
     node: &Arc<Node>,
-    principal: &Principal,
     tenant: &Name,
     request: &JobRun,
     spec: &JobSpec,
@@ -162,17 +161,12 @@ fn inputs(
                 input(&name, format!("dataset:{dataset}@{version}"), found.files)
             }
             InputRef::Path(path) => {
-                let import = request.imports.get(channel.as_str()).ok_or_else(|| {
+                let made = request.imports.get(channel.as_str()).ok_or_else(|| {
                     Fail::invalid(format!("input `{channel}` is the path `{path}`, which was not imported"))
                 })?;
-                // Its version is fixed by what the import made just now.
-                let found = crate::imports::commit(node, principal, tenant, import)?;
-                let api::Imported::Dataset(dataset) = found else {
-                    return Err(Fail::invalid(format!("the import of input `{channel}` is no data set")));
-                };
-                let dataset_name: Name = dataset.name.parse().map_err(|_| Fail::invalid("data set name"))?;
-                let found = datasets::find(node, tenant, &dataset_name, dataset.version)?;
-                input(&name, format!("dataset:{}@{}", dataset.name, dataset.version), found.files)
+                let (dataset, version) = crate::models::reference(made)?;
+                let found = datasets::find(node, tenant, &dataset, version)?;
+                input(&name, format!("dataset:{dataset}@{}", found.version), found.files)
             }
         });
     }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::JobRun;
+use base::Digest;
 use base::id::JobId;
 use base::names::Name;
 use ops::event::{Event, EventKind, Outcome, Phase};
 use store::records::{File, Input, Job, JobState, Progress};
 use training::jobfile::{ImageRef, InputRef, IsolationClass};
-use training::{JobSpec, RunConfig};
+use training::{Contract, JobSpec, RunConfig};
 use vault::KeyScope;
 
 use super::{
@@ -44,23 +45,7 @@ pub(crate) fn submit(
     let inputs = inputs(node, tenant, request, &spec, id)?;
     let config = RunConfig { job: id, spec: &spec, resume_step: None, restarts: 0 };
     let pinned = contract(node, &config, &inputs);
-    let mut parts = BTreeMap::from([
-        ("code".to_owned(), pinned.code),
-        ("config".to_owned(), pinned.config),
-        ("env".to_owned(), pinned.env),
-        ("command".to_owned(), pinned.command),
-    ]);
-    if let Some(packages) = pinned.packages {
-        parts.insert("packages".to_owned(), packages);
-    }
-    for data in &pinned.data {
-        parts.insert(format!("data/{}", data.channel), data.manifest);
-    }
-    let mut hasher = base::Hasher::new();
-    for (name, digest) in &parts {
-        hasher.update(&base::wire::lp(name.as_bytes()));
-        hasher.update(digest.as_bytes());
-    }
+    let (parts, digest) = parts_of(&pinned);
     let accepted =
         Accepted { file: request.file.clone(), text: request.text.clone(), submitted_by: principal.actor() };
     let job = Job {
@@ -68,7 +53,7 @@ pub(crate) fn submit(
         id,
         name: spec.name.clone(),
         spec: serde_json::to_value(&accepted).map_err(|e| Fail::internal("the job cannot be stored", e))?,
-        contract: hasher.finish(),
+        contract: digest,
         contract_parts: parts,
         inputs,
         state: JobState::Pending,
@@ -99,6 +84,28 @@ pub(crate) fn submit(
         supervise(slot, &job)
     })?;
     show(node, tenant, &id.to_string())
+}
+
+/// The digests that a contract is made of, by name, and the digest of them all.
+fn parts_of(pinned: &Contract) -> (BTreeMap<String, Digest>, Digest) {
+    let mut parts = BTreeMap::from([
+        ("code".to_owned(), pinned.code),
+        ("config".to_owned(), pinned.config),
+        ("env".to_owned(), pinned.env),
+        ("command".to_owned(), pinned.command),
+    ]);
+    if let Some(packages) = pinned.packages {
+        parts.insert("packages".to_owned(), packages);
+    }
+    for data in &pinned.data {
+        parts.insert(format!("data/{}", data.channel), data.manifest);
+    }
+    let mut hasher = base::Hasher::new();
+    for (name, digest) in &parts {
+        hasher.update(&base::wire::lp(name.as_bytes()));
+        hasher.update(digest.as_bytes());
+    }
+    (parts, hasher.finish())
 }
 
 /// Whether the tenant is there, and may have one more job.

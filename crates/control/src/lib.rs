@@ -40,7 +40,7 @@ use std::time::Duration;
 use base::config::Config;
 use ops::event::{Event, EventKind, Outcome, Phase};
 use store::ObjectStore;
-use store::records::Object;
+use store::records::{Object, Tenant};
 use store::{PageRequest, StoreError};
 
 pub use fail::Fail;
@@ -223,7 +223,7 @@ fn announce(node: &Node) -> Result<(), Fail> {
     node.keeper.append(event).map(drop)
 }
 
-/// Removes objects that no record names: they were placed and never acknowledged.
+/// Removes objects that no record names: they were placed and never acknowledged, and nobody has their keys.
 fn sweep(node: &Node) -> Result<(), Fail> {
     let mut known = std::collections::BTreeSet::new();
     let mut request = PageRequest::default();
@@ -235,13 +235,20 @@ fn sweep(node: &Node) -> Result<(), Fail> {
             None => break,
         }
     }
-    for name in node.objects.names().map_err(store_fail)? {
-        if !known.contains(&name) {
-            match node.objects.discard(&name) {
-                Ok(()) => log::line("store", &format!("object {name} was never acknowledged and is removed")),
-                Err(StoreError::Missing { .. }) => {}
-                Err(error) => return Err(store_fail(error)),
-            }
+    let unknown: Vec<_> =
+        node.objects.names().map_err(store_fail)?.into_iter().filter(|name| !known.contains(name)).collect();
+    let tenants = node.meta.read(|tx| tx.count_all::<Tenant>()).map_err(store_fail)?;
+    if tenants == 0 && !unknown.is_empty() {
+        return Err(Fail::internal(
+            "the store has objects and the metadata database knows no tenant: it was lost or replaced",
+            format!("{} objects; restore `metadata.db` from a backup", unknown.len()),
+        ));
+    }
+    for name in unknown {
+        match node.objects.discard(&name) {
+            Ok(()) => log::line("store", &format!("object {name} was never acknowledged and is removed")),
+            Err(StoreError::Missing { .. }) => {}
+            Err(error) => return Err(store_fail(error)),
         }
     }
     Ok(())

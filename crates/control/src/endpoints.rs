@@ -33,6 +33,8 @@ const RUNTIME_BYTES: u64 = 512 << 20;
 const RUNTIME_PIDS: u32 = 64;
 /// A runtime that cannot load its model ends within this time; then the deployment failed.
 const SETTLE: Duration = Duration::from_millis(400);
+/// How long the end of a runtime waits for the word that the node ends.
+const LEAVE_GRACE: Duration = Duration::from_millis(300);
 /// How often the gateway hears from control even if nothing changed.
 const PUSH_EVERY: Duration = Duration::from_secs(5);
 /// A snapshot that is not renewed ends after this long, and with it all serving.
@@ -351,6 +353,14 @@ fn watch(node: &Arc<Node>, endpoint: &Endpoint, mut run: Run, stopped: &Receiver
             Some(RunEvent::Told(_)) | None => {}
         }
     };
+    if ended.is_some() {
+        // The warden ends runs right after it told this process to leave. What ended with the node did not fail, and is
+        // served again at the next start.
+        std::thread::sleep(LEAVE_GRACE);
+        if node.leaving.load(Ordering::Acquire) {
+            return;
+        }
+    }
     node.endpoints.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&endpoint.id);
     let state = if ended.is_some() { EndpointState::Failed } else { EndpointState::Stopped };
     if let Err(fail) =

@@ -129,7 +129,12 @@ pub fn run(config: Config) -> Result<(), RunError> {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         std::fs::set_permissions(&path, mode).map_err(socket)?;
         log::line("serve", "ready");
-        http::serve(Arc::clone(&node), listener, shutdown()).await.map_err(socket)
+        let told = Arc::clone(&node);
+        let leave = async move {
+            shutdown().await;
+            told.leaving.store(true, std::sync::atomic::Ordering::Release);
+        };
+        http::serve(Arc::clone(&node), listener, leave).await.map_err(socket)
     })?;
     // Requests that still wait for a job's events do not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(2));
@@ -189,6 +194,7 @@ fn open(config: Config) -> Result<Node, Fail> {
         gate: http::Gate::default(),
         placing: node::Placing::default(),
         registering: std::sync::Mutex::default(),
+        leaving: std::sync::atomic::AtomicBool::new(false),
         config,
     })
 }

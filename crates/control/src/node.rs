@@ -46,6 +46,8 @@ pub(crate) struct Node {
     /// Held from choosing a model's version until it is registered: a job must not lose its result to another that
     /// finished at the same moment.
     pub(crate) registering: Mutex<()>,
+    /// Set when this process was told to end: what ends from then on ended with the node.
+    pub(crate) leaving: std::sync::atomic::AtomicBool,
 }
 
 /// Locks that let one thread at a time place, replace or set aside an object of one digest: between looking for it

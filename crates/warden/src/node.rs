@@ -341,6 +341,8 @@ impl Node {
 
     /// Tenants first, then gateway and control, the keeper last so that all is logged.
     fn end(&mut self) {
+        // Told first, so that it does not take the end of the node for a failure of what it serves.
+        self.services[CONTROL].leave(false);
         self.runs.end();
         for index in (0..self.services.len()).rev() {
             if index == KEEPER {

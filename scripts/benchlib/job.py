@@ -39,7 +39,7 @@ def look(node, seen):
 
 
 def main():
-    epochs = sys.argv[2] if len(sys.argv) > 2 else "2"
+    epochs = sys.argv[2] if len(sys.argv) > 2 else "1"
     with kit.node(sys.argv[1]) as node:
         code = os.path.join(node.work, "example")
         shutil.copytree(os.path.join(os.path.dirname(__file__), "../../examples/fashion-mnist"), code)
@@ -72,7 +72,7 @@ def main():
     own = total["the job"]
     if own == 0:
         raise SystemExit("the job was not seen")
-    print(f"{epochs} epochs in {took:.1f} s, {sealed} checkpoints kept; CPU seconds, from import done to job done")
+    print(f"{epochs} epoch(s) in {took:.1f} s, {sealed} checkpoints kept; CPU seconds, from import done to job done")
     for name, spent in sorted(total.items(), key=lambda row: -row[1]):
         if spent > 0:
             print(f"{name:<28} {spent:>9.2f} {100 * spent / own:>8.2f} % of the job's")

@@ -119,7 +119,11 @@ impl Segment {
         live.state(state, &self.headline());
         let event = self.start_event();
         let mut run = node.keeper.audited(event, || self.start(node))?;
-        let report = run.report()?;
+        // A workload that has ended already cannot be looked at; its end is waiting below.
+        let report = run.report().unwrap_or_else(|fail| {
+            live.tell("state", format!("its sandbox was not seen: {}", fail.line()));
+            Vec::new()
+        });
         self.job = change(node, &self.job, |j| {
             j.state = JobState::Running;
             j.isolation = report
@@ -469,7 +473,11 @@ impl Segment {
         if watch.asked_at.is_none() && live.is_asked_to_stop() {
             watch.asked_at = Some(time);
             live.tell("state", "asked to stop: it may write a last checkpoint".to_owned());
-            run.order(Operation::Signal { run: self.chain.run.bits(), signal: Signal::Term })?;
+            let signal = Operation::Signal { run: self.chain.run.bits(), signal: Signal::Term };
+            if let Err(fail) = run.order(signal) {
+                // It has ended by itself meanwhile; if not, it is killed when its grace is over.
+                live.tell("state", format!("it could not be asked: {}", fail.line()));
+            }
         }
         let grace = u64::from(training::limits::GRACE_DEFAULT_S).saturating_mul(1000);
         if !watch.killed && watch.asked_at.is_some_and(|at| time.millis_since(at) > grace) {

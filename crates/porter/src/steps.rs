@@ -68,8 +68,9 @@ fn from_pickle(bytes: &[u8]) -> Option<u64> {
         return None;
     }
     // The pickle is the first member; in the tensors after it any bytes may stand.
-    let end = head.windows(LOCAL_HEADER.len()).skip(1).position(|w| w == LOCAL_HEADER);
-    let pickle = head.get(..end?)?;
+    let rest = head.get(LOCAL_HEADER.len()..).unwrap_or_default();
+    let end = rest.windows(LOCAL_HEADER.len()).position(|w| w == LOCAL_HEADER).unwrap_or(rest.len());
+    let pickle = rest.get(..end)?;
     KEYS.iter().find_map(|key| pickled(pickle, key))
 }
 
@@ -130,9 +131,12 @@ mod tests {
         assert_eq!(from_name("checkpoint-500/model.bin"), Some(500));
         assert_eq!(from_name("epoch_3.pt"), Some(3));
         assert_eq!(from_name("last.pt"), None);
-        assert_eq!(from_pickle(b"PK..X\x04\0\0\0stepq\x07ccollections..h\x07M\x2c\x01"), Some(300));
-        assert_eq!(from_pickle(b"PK..X\x04\0\0\0stepr\x07\x01\0\0K\x09"), Some(9));
-        assert_eq!(from_pickle(b"PK..X\x04\0\0\0stepq"), None);
+        assert_eq!(from_pickle(b"PK\x03\x04X\x04\0\0\0stepq\x07ccollections..h\x07M\x2c\x01"), Some(300));
+        assert_eq!(from_pickle(b"PK\x03\x04X\x04\0\0\0stepr\x07\x01\0\0K\x09"), Some(9));
+        assert_eq!(from_pickle(b"PK\x03\x04X\x04\0\0\0stepq"), None);
+        // What looks like a later value, inside the tensors, is none.
+        let tensors = b"PK\x03\x04X\x04\0\0\0stepq\x07M\x2c\x01PK\x03\x04h\x07K\x38";
+        assert_eq!(from_pickle(tensors), Some(300));
     }
 
     #[test]

@@ -20,14 +20,18 @@ pub(crate) type Case = (&'static str, fn());
 /// Runs all cases whose name contains the filter, one after the other.
 pub(crate) fn main(suite: &str, cases: &[Case]) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|a| a == "--list") {
-        for (name, _) in cases {
+    let has = |flag: &str| arguments.iter().any(|a| a == flag);
+    if has("--list") {
+        // A runner also asks for the ignored ones alone: there are none.
+        for (name, _) in cases.iter().filter(|_| !has("--ignored")) {
             println!("{name}: test");
         }
         return ExitCode::SUCCESS;
     }
     let filter = arguments.iter().find(|a| !a.starts_with('-')).cloned().unwrap_or_default();
-    let chosen: Vec<&Case> = cases.iter().filter(|(name, _)| name.contains(&filter)).collect();
+    let exact = has("--exact");
+    let meant = |name: &str| if exact { name == filter } else { name.contains(&filter) };
+    let chosen: Vec<&Case> = cases.iter().filter(|(name, _)| meant(name)).collect();
     if !rustix::process::geteuid().is_root() {
         println!("{suite}: SKIPPED all {} tests: they need root", chosen.len());
         return ExitCode::SUCCESS;

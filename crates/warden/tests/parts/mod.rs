@@ -35,7 +35,10 @@ pub(crate) fn state() -> PathBuf {
 /// Runs one node to its end and passes on what control judged.
 pub(crate) fn main() -> ExitCode {
     if std::env::args().any(|a| a == "--list") {
-        println!("a whole node: test");
+        // A runner also asks for the ignored ones alone: there are none.
+        if !std::env::args().any(|a| a == "--ignored") {
+            println!("a whole node: test");
+        }
         return ExitCode::SUCCESS;
     }
     if !rustix::process::geteuid().is_root() {

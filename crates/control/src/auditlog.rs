@@ -81,6 +81,10 @@ impl ReadFile for LogDir {
         if !Path::new(path).components().all(|c| matches!(c, Component::Normal(_))) {
             return Err(fail("is not a path within the log".to_owned()));
         }
+        // The segments are the keeper's own; what others read and export is the tiles.
+        if path.starts_with("seg-") {
+            return Ok(None);
+        }
         let file = match File::open(self.0.join(path)) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),

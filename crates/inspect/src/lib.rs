@@ -62,6 +62,7 @@ pub fn inspect_bytes(name_hint: &str, bytes: &[u8], limits: &Limits) -> Report {
     if report.verdict == Verdict::Refuse {
         report.tensors.clear();
         report.all_finite = None;
+        report.step = None;
     }
     report
 }

@@ -3,6 +3,8 @@
 
 /// Executed pickle opcodes per file, nested pickles included. One opcode costs about 50 ns: 2.5 s at most.
 pub const PICKLE_OPCODES: u64 = 50_000_000;
+/// Keys under which the outermost dictionary of a checkpoint tells its training step, the first one first.
+pub const STEP_KEYS: [&str; 3] = ["global_step", "step", "iteration"];
 /// Values on the pickle stack: 1 Mi entries x 16 bytes = 16 MiB.
 pub const PICKLE_STACK: usize = 1 << 20;
 /// Highest memo index and number of memo entries: 4 Mi x about 40 bytes = 160 MiB.

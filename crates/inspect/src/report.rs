@@ -148,11 +148,21 @@ pub struct Report {
     pub tensors: Vec<TensorInfo>,
     /// Whether every floating-point number is finite; absent where it was not measured.
     pub all_finite: Option<bool>,
+    /// The training step that a torch checkpoint tells under one of [`limits::STEP_KEYS`]. A claim of who
+    /// wrote the file.
+    pub step: Option<u64>,
 }
 
 impl Report {
     pub(crate) fn new(format: Format) -> Self {
-        Self { format, verdict: Verdict::Load, findings: Vec::new(), tensors: Vec::new(), all_finite: None }
+        Self {
+            format,
+            verdict: Verdict::Load,
+            findings: Vec::new(),
+            tensors: Vec::new(),
+            all_finite: None,
+            step: None,
+        }
     }
 
     pub(crate) fn refused(format: Format, finding: Finding) -> Self {

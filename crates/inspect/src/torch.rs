@@ -43,6 +43,7 @@ pub(crate) fn inspect(
         let what = format!("member `data/{unused}` belongs to no tensor");
         return Err(Finding::new(&report::STORAGE, 0, what));
     }
+    report.step = scan.step;
     measure(&scan.tensors, members, parts.prefix, file_len, limits, report)
 }
 

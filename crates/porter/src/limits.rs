@@ -41,5 +41,3 @@ pub const LINE_MAX: usize = 4096;
 pub const STEPS_MAX: usize = 256;
 /// A line may be read this much after the file was written whose step it tells, in milliseconds.
 pub const STEP_SLACK_MS: u64 = 100;
-/// Bytes of a torch file looked through for its step: the pickle stands first.
-pub const STEP_SCAN: usize = 1 << 20;

@@ -336,12 +336,13 @@ impl Porter {
         scope: &KeyScope,
     ) -> Result<(), PorterError> {
         let inspected = Self::inspect(files)?;
+        let step = steps::of(files, &inspected, &self.told);
         let ticket = self.seal_all(files, inspected, scope)?;
         self.tell(&Told::Committed {
             ticket,
             kind: TicketKind::Checkpoint,
             rule,
-            step: steps::of(files, &self.told),
+            step,
             files: count(files.len()),
             committed_ms: files.iter().map(|f| f.mtime_ms).max().unwrap_or(0),
         })

@@ -54,6 +54,7 @@ pub(crate) struct Inspected {
     pub(crate) findings: Vec<String>,
     pub(crate) all_finite: Option<bool>,
     pub(crate) tensors: Vec<Tensor>,
+    pub(crate) step: Option<u64>,
 }
 
 impl Inspected {
@@ -66,6 +67,7 @@ impl Inspected {
             findings,
             all_finite: report.all_finite,
             tensors: tensors(path, &report),
+            step: report.step,
         }
     }
 

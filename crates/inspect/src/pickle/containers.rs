@@ -7,6 +7,22 @@ use crate::pickle::text;
 use crate::pickle::value::{Link, Node, Val};
 use crate::report::{self, Finding};
 
+/// A whole number that a dictionary holds under one of [`limits::STEP_KEYS`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counter {
+    dict: u32,
+    key: usize,
+    value: u64,
+}
+
+/// The step in the dictionary `root`: under the first of the keys that it has, as last set.
+pub(super) fn step(root: Val, counters: &[Counter]) -> Option<u64> {
+    let Val::Ref(node) = root else { return None };
+    let own = counters.iter().filter(|counter| counter.dict == node);
+    // Of equal keys the later one counts, as when the dictionary is built.
+    own.rev().min_by_key(|counter| counter.key).map(|counter| counter.value)
+}
+
 impl Machine<'_> {
     pub(super) fn index(&mut self, opcode: u8) -> Result<u64, Finding> {
         let index = match opcode {
@@ -153,12 +169,17 @@ impl Machine<'_> {
         if !rest.is_empty() {
             return Err(self.bad(&report::STACK, "SETITEMS has a key without a value"));
         }
+        self.spend_links(pairs.len())?;
         let mut metadata = true;
-        for [key, _] in pairs {
+        for [key, value] in pairs {
             self.check_hashable(&[*key])?;
             metadata = metadata && self.text(*key) == Some("_metadata");
+            if let (Val::Ref(dict), Val::Int(value)) = (target, *value) {
+                let key = limits::STEP_KEYS.iter().position(|name| self.text(*key) == Some(name));
+                let counter = key.zip(u64::try_from(value).ok());
+                self.counters.extend(counter.map(|(key, value)| Counter { dict, key, value }));
+            }
         }
-        self.spend_links(pairs.len())?;
         let added = offset(pairs.len());
         let links = match self.get_node_mut(target) {
             Some(Node::Dict { only_metadata, links }) => {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::cursor::{Cursor, offset};
 use crate::limits::{self, Limits};
+use crate::pickle::containers::{self, Counter};
 use crate::pickle::value::{Node, Val};
 use crate::pickle::{Scan, Storages, names};
 use crate::report::{self, Finding, Rule};
@@ -30,6 +31,7 @@ pub(super) struct Machine<'a> {
     pub(super) nodes: Vec<Node>,
     pub(super) texts: Vec<String>,
     pub(super) links: usize,
+    pub(super) counters: Vec<Counter>,
     pub(super) storages: Option<&'a Storages>,
     pub(super) limits: &'a Limits,
     pub(super) scan: Scan,
@@ -58,6 +60,7 @@ impl<'a> Machine<'a> {
             nodes: Vec::new(),
             texts: Vec::new(),
             links: 0,
+            counters: Vec::new(),
             storages,
             limits,
             scan: Scan::default(),
@@ -95,6 +98,7 @@ impl<'a> Machine<'a> {
         self.nodes.clear();
         self.texts.clear();
         self.links = 0;
+        self.counters.clear();
         self.protocol = 0;
         self.frame_end = None;
         self.stream_start = self.cursor.pos();
@@ -127,6 +131,7 @@ impl<'a> Machine<'a> {
                 if self.storages.is_some() {
                     let root = *root;
                     self.scan.tensors = names::collect(self, root, self.limits.tensors)?;
+                    self.scan.step = containers::step(root, &self.counters);
                 }
                 Ok(())
             }

@@ -48,6 +48,8 @@ pub(crate) struct Scan {
     pub(crate) used: BTreeSet<String>,
     /// Named tensors, when storages were given.
     pub(crate) tensors: Vec<(String, View)>,
+    /// The step that the outermost dictionary tells, when storages were given.
+    pub(crate) step: Option<u64>,
 }
 
 /// Scans a whole byte string. `base` is its offset in the file; `storages` is given inside a torch

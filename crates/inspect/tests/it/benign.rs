@@ -89,6 +89,20 @@ fn the_builder_of_hostile_samples_builds_a_benign_one() {
 }
 
 #[test]
+fn the_step_is_the_one_of_the_outermost_dictionary() {
+    let step = |tail: &'static [u8]| loads("torch", "m.pt", &Torch { tail, ..Torch::default() }.file()).step;
+    assert_eq!(step(b""), None);
+    assert_eq!(step(b"U\x04stepK\x07s"), Some(7));
+    assert_eq!(step(b"X\x04\0\0\0stepq\x01M\x2c\x01s"), Some(300));
+    assert_eq!(step(b"(U\x04stepK\x07U\x0bglobal_stepK\x09u"), Some(9), "the more telling name wins");
+    assert_eq!(step(b"U\x04stepK\x07sU\x04stepK\x08s"), Some(8), "the later value of a key");
+    assert_eq!(step(b"U\x05inner}U\x04stepK\x07ss"), None, "of a dictionary within");
+    assert_eq!(step(b"U\x04stepJ\xff\xff\xff\xffs"), None, "below zero");
+    // The bytes of `get 1, 1` stand in the number 360 and the one after it.
+    assert_eq!(step(b"U\x04stepq\x01K\xfesU\x01xM\x68\x01K\x01\x86s"), Some(254));
+}
+
+#[test]
 fn numbers_that_are_not_finite_are_seen() {
     for (value, finite) in [(1.0_f32, true), (f32::NAN, false), (f32::INFINITY, false), (f32::MAX, true)] {
         let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }";

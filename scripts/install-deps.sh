@@ -11,7 +11,7 @@ fail() {
 }
 
 packages="gcc g++ make pkg-config libssl-dev perl openssl ca-certificates
-    python3 python3-venv python3-numpy python3-torch python3-cryptography libopenblas0-pthread
+    umoci skopeo zstd python3 python3-venv python3-numpy python3-torch python3-cryptography libopenblas0-pthread
     dataset-fashion-mnist strace util-linux procps"
 [ "${1:-}" = "--bench" ] && packages="$packages bubblewrap crun nginx-light"
 

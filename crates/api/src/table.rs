@@ -94,6 +94,8 @@ pub const TABLE: &[Route] = &[
         Tenant,
         "dataset.verify",
     ),
+    route(Get, "/tenants/{tenant}/images", "image.list", Read, Tenant, "none"),
+    route(Get, "/tenants/{tenant}/images/{digest}", "image.show", Read, Tenant, "none"),
     route(Post, "/tenants/{tenant}/jobs", "job.run", Change, Tenant, "job.submit"),
     route(Get, "/tenants/{tenant}/jobs", "job.list", Read, Tenant, "none"),
     route(Get, "/tenants/{tenant}/jobs/{job}", "job.show", Read, Tenant, "none"),

@@ -146,6 +146,34 @@ wire! {
         created: String,
     }
 
+    /// An image: a root file system of jobs, pinned by digest.
+    "strongroom.image/1" pub struct Image {
+        /// Tenant.
+        tenant: String,
+        /// What a job file names: of a directory the digest of its tree, of an OCI image that of its manifest.
+        digest: String,
+        /// directory, oci.
+        form: String,
+        /// What people call it.
+        name: String,
+        /// Digest of the unpacked tree, which is verified in each run.
+        tree: String,
+        /// Files, directories and links.
+        entries: u32,
+        /// Bytes of its files, unpacked.
+        bytes: u64,
+        /// Bytes of its layers, as they are stored.
+        stored_bytes: u64,
+        /// Layers, the lowest first: digests.
+        layers: Vec<String>,
+        /// Variables that it sets.
+        env: BTreeMap<String, String>,
+        /// Packages that it says it holds: `NAME=VERSION`.
+        packages: Vec<String>,
+        /// When it was imported.
+        created: String,
+    }
+
     /// Result of a verification.
     "strongroom.verification/1" pub struct Verification {
         /// What was verified.
@@ -184,6 +212,8 @@ wire! {
         /// When it ended.
         #[serde(default)]
         ended: Option<String>,
+        /// Where its programs come from: `host`, or the digest of an image.
+        image: String,
         /// Latest training step told.
         #[serde(default)]
         step: Option<u64>,
@@ -426,10 +456,13 @@ request! {
 
     /// Begins an import.
     pub struct ImportBegin {
-        /// `dataset`, `code` or `model`.
+        /// `dataset`, `code`, `model`, `image-directory` or `image-oci`.
         kind: String,
         /// Name of what is made.
         name: String,
+        /// Of an image, the digest that pins it: 64 hex digits.
+        #[serde(default)]
+        digest: Option<String>,
     }
 
     /// Submits a job.
@@ -479,6 +512,8 @@ pub enum Imported {
     Code(Import),
     /// A model.
     Model(Model),
+    /// An image.
+    Image(Image),
 }
 
 impl Document for Imported {

@@ -96,7 +96,7 @@ pub const fn class_of(kind: EventKind) -> Class {
         K::JobSubmit => class(Form::Job, 1),
         K::JobHold => class(Form::Job, 5),
         // Datastore Activity: 1 Read, 2 Update, 5 Write, 6 Create, 9 Encrypt, 10 Decrypt.
-        K::DatasetImport => class(Form::Datastore, 6),
+        K::DatasetImport | K::ImageImport => class(Form::Datastore, 6),
         K::DatasetVerify | K::DatasetRead | K::CheckpointVerify | K::CheckpointRestore | K::ModelExport => {
             class(Form::Datastore, 1)
         }

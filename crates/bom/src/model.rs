@@ -179,6 +179,8 @@ pub enum PackageSource {
     Dpkg,
     /// Python's package metadata.
     Python,
+    /// Alpine's package manager.
+    Apk,
 }
 
 /// Installed software that the run could use.

@@ -2,7 +2,6 @@
 //!
 //! A blocking face over a single-threaded runtime: a command does one thing at a time.
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -99,27 +98,30 @@ impl Client {
         self.json(Ask { method: "POST", path, json: false, body: Body::Empty, seconds: WORK_SECONDS })
     }
 
-    /// Uploads exactly `size` bytes of a file.
+    /// Uploads exactly `size` bytes, of the file `name` or made from it.
     ///
     /// # Errors
     /// The node refuses, the file changed, or the connection broke.
     pub(crate) fn upload(
         &self,
         path: &str,
-        file: File,
+        source: impl Read + Send + 'static,
         name: &Path,
         size: u64,
         shown: &Progress,
     ) -> Result<(), Failure> {
-        let source = Counted { source: file.take(size), progress: shown.clone() };
+        let source = Counted { source: source.take(size), progress: shown.clone() };
         let sent: Result<Vec<u8>, Failure> = self.runtime.block_on(async {
             let body = Body::reader(source, Some(size));
             self.whole(Ask { method: "PUT", path, json: false, body, seconds: WORK_SECONDS }).await
         });
         // A body that ends early breaks the connection; then the file is the reason, not the network.
-        let now = std::fs::symlink_metadata(name).map(|m| m.len());
+        let now = std::fs::symlink_metadata(name);
         match sent {
-            Err(failure) if now.is_ok_and(|now| now != size) && failure.exit == Exit::Unreachable => {
+            Err(failure)
+                if now.is_ok_and(|now| now.is_file() && now.len() != size)
+                    && failure.exit == Exit::Unreachable =>
+            {
                 Err(CliError::Changed(name.to_owned()).into())
             }
             other => other.map(|_| ()),

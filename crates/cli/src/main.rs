@@ -23,6 +23,7 @@ mod exit;
 mod names;
 mod output;
 mod progress;
+mod rootfs;
 mod session;
 mod walk;
 

@@ -312,7 +312,7 @@ fn load(node: &Arc<Node>, actor: &str, record: &Endpoint, model: &Model, cor: u1
         .map(|f| FileRef { path: f.path.clone(), size: f.size, digest: f.digest, scope: scope.clone() })
         .collect();
     let bytes = files.iter().map(|f| f.size).fold(0, u64::saturating_add);
-    let plan = InputPlan { kind: InputKind::Model {}, files };
+    let plan = InputPlan::files(InputKind::Model {}, files);
     let purpose = Purpose {
         tenant: model.tenant.to_string(),
         actor: actor.to_owned(),

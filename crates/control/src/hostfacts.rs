@@ -7,17 +7,24 @@ use std::path::Path;
 
 use base::Digest;
 use base::wire::lp;
+use image::packages::Package;
 
 /// Longest file read for facts: `dpkg`'s status of 20,000 packages is about 25 MiB.
 const FACTS_MAX: u64 = 64 * 1024 * 1024;
 /// Where Debian keeps the state of its packages.
 const DPKG_STATUS: &str = "/var/lib/dpkg/status";
 
-/// One installed package.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Package {
-    pub(crate) name: String,
-    pub(crate) version: String,
+/// Digest of a list of packages: each name and version length-prefixed, sorted; none if there is no list.
+pub(crate) fn packages_digest(packages: &[Package]) -> Option<Digest> {
+    if packages.is_empty() {
+        return None;
+    }
+    let mut hasher = base::Hasher::new();
+    for package in packages {
+        hasher.update(&lp(package.name.as_bytes()));
+        hasher.update(&lp(package.version.as_bytes()));
+    }
+    Some(hasher.finish())
 }
 
 /// The host as observed.
@@ -32,19 +39,6 @@ pub(crate) struct HostFacts {
 }
 
 impl HostFacts {
-    /// Digest of the package list: each name and version length-prefixed, sorted; none if there is no list.
-    pub(crate) fn packages_digest(&self) -> Option<Digest> {
-        if self.packages.is_empty() {
-            return None;
-        }
-        let mut hasher = base::Hasher::new();
-        for package in &self.packages {
-            hasher.update(&lp(package.name.as_bytes()));
-            hasher.update(&lp(package.version.as_bytes()));
-        }
-        Some(hasher.finish())
-    }
-
     /// What pins the bits of a computation: a resumed run on other values is equal numerically at best.
     pub(crate) fn hardware(&self, threads: u32) -> Vec<(String, String)> {
         vec![
@@ -72,7 +66,7 @@ pub(crate) fn observe() -> HostFacts {
             line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
         })
         .unwrap_or(0);
-    let mut packages = packages(&read(Path::new(DPKG_STATUS)));
+    let mut packages = image::packages::dpkg(&read(Path::new(DPKG_STATUS)));
     packages.sort();
     HostFacts {
         packages,
@@ -91,35 +85,4 @@ fn read(path: &Path) -> String {
         return String::new();
     }
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// The installed packages of a `dpkg` status file (deb-control(5) paragraphs).
-fn packages(status: &str) -> Vec<Package> {
-    status
-        .split("\n\n")
-        .filter_map(|paragraph| {
-            let field = |name: &str| {
-                paragraph.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(": ")).map(str::to_owned)
-            };
-            if !field("Status")?.ends_with(" installed") {
-                return None;
-            }
-            Some(Package { name: field("Package")?, version: field("Version")? })
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_installed_packages_are_listed() {
-        let status = "Package: a\nStatus: install ok installed\nVersion: 1\n\nPackage: b\nStatus: deinstall ok config-files\nVersion: 2\n\nPackage: c\nStatus: install ok installed\nDescription: x\n Version: no\nVersion: 3\n";
-        let found = packages(status);
-        assert_eq!(
-            found.iter().map(|p| format!("{}={}", p.name, p.version)).collect::<Vec<_>>(),
-            ["a=1", "c=3"]
-        );
-    }
 }

@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::{ImportBegin, Imported};
-use base::Timestamp;
 use base::names::Name;
+use base::{Digest, Timestamp};
 use ops::event::{Event, EventKind, Outcome, Phase};
-use store::records::File;
+use store::records::{File, ImageForm};
 use vault::KeyScope;
 
 use crate::auth::Principal;
 use crate::clock::{now, random};
 use crate::http::BodyReader;
 use crate::node::{Node, correlation};
-use crate::{Fail, datasets, models};
+use crate::{Fail, datasets, images, models};
 
 /// Imports that one tenant may have open at once: none can use up those of another.
 const OPEN_MAX: usize = 64;
@@ -40,6 +40,7 @@ pub(crate) enum Kind {
     Dataset,
     Code,
     Model,
+    Image(ImageForm),
 }
 
 #[derive(Debug)]
@@ -47,6 +48,8 @@ struct Session {
     tenant: Name,
     kind: Kind,
     name: Name,
+    /// Of an image: what pins it.
+    pin: Option<Digest>,
     touched: Timestamp,
     busy: bool,
     committed: bool,
@@ -59,15 +62,23 @@ pub(crate) fn begin(node: &Arc<Node>, tenant: &Name, request: &ImportBegin) -> R
         "dataset" => Kind::Dataset,
         "code" => Kind::Code,
         "model" => Kind::Model,
+        "image-directory" => Kind::Image(ImageForm::Directory),
+        "image-oci" => Kind::Image(ImageForm::Oci),
         other => {
             return Err(Fail::invalid(format!(
-                "`{}` cannot be imported: dataset, code, model",
+                "`{}` cannot be imported: dataset, code, model, image-directory, image-oci",
                 crate::fail::printable(other)
             )));
         }
     };
     let name: Name =
         request.name.parse().map_err(|e: base::names::NameError| Fail::invalid(e.to_string()))?;
+    let pin = match (&kind, &request.digest) {
+        (Kind::Image(_), Some(text)) => Some(images::digest(text)?),
+        (Kind::Image(_), None) => return Err(Fail::invalid("an image is imported under its digest")),
+        (_, None) => None,
+        (_, Some(_)) => return Err(Fail::invalid("only an image is imported under a digest")),
+    };
     let id = base::digest::hex(&random::<16>()?);
     let time = now();
     let mut open = node.imports.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,6 +87,7 @@ pub(crate) fn begin(node: &Arc<Node>, tenant: &Name, request: &ImportBegin) -> R
         tenant: tenant.clone(),
         kind,
         name,
+        pin,
         touched: time,
         busy: false,
         committed: false,
@@ -175,7 +187,7 @@ pub(crate) fn commit(
     tenant: &Name,
     id: &str,
 ) -> Result<Imported, Fail> {
-    let (kind, name, files) = node.imports.with(tenant, id, |s| {
+    let (kind, name, pin, files) = node.imports.with(tenant, id, |s| {
         if s.committed || s.busy {
             return Err(Fail::conflict("this import cannot be committed now"));
         }
@@ -184,11 +196,15 @@ pub(crate) fn commit(
                 .help("name a file or a directory with at least one file in it"));
         }
         s.busy = true;
-        Ok((s.kind, s.name.clone(), s.files.values().cloned().collect::<Vec<_>>()))
+        Ok((s.kind, s.name.clone(), s.pin, s.files.values().cloned().collect::<Vec<_>>()))
     })?;
     let result = match kind {
         Kind::Dataset => datasets::create(node, principal, tenant, &name, files).map(Imported::Dataset),
         Kind::Model => models::import(node, principal, tenant, &name, files).map(Imported::Model),
+        Kind::Image(form) => {
+            let pin = pin.ok_or_else(|| Fail::invalid("an image is imported under its digest"))?;
+            images::import(node, principal, tenant, &name, form, pin, &files).map(Imported::Image)
+        }
         Kind::Code => code(node, principal, tenant, &name, &files, id).map(Imported::Code),
     };
     // Committed code waits for the job that names it; everything else is over now.
@@ -271,6 +287,7 @@ mod tests {
                     tenant: acme.clone(),
                     kind: Kind::Dataset,
                     name: acme.clone(),
+                    pin: None,
                     touched: at,
                     busy: i == 0,
                     committed: false,

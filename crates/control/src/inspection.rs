@@ -39,7 +39,7 @@ pub(crate) fn inspect(
         digest: f.digest,
         scope: scope.clone(),
     });
-    let plan = InputPlan { kind: InputKind::Model {}, files: refs.collect() };
+    let plan = InputPlan::files(InputKind::Model {}, refs.collect());
     let bytes = files.iter().map(|f| f.size).fold(0, u64::saturating_add);
     let limits = Limits {
         memory_bytes: bytes.saturating_mul(2).saturating_add(PARSER_BYTES),

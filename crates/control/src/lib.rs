@@ -20,6 +20,7 @@ mod endpoints;
 mod fail;
 mod hostfacts;
 mod http;
+mod images;
 mod imports;
 mod inspection;
 mod jobs;
@@ -193,6 +194,7 @@ fn open(config: Config) -> Result<Node, Fail> {
         posture: posture::LastRun::default(),
         gate: http::Gate::default(),
         placing: node::Placing::default(),
+        surveys: std::sync::Mutex::default(),
         registering: std::sync::Mutex::default(),
         leaving: std::sync::atomic::AtomicBool::new(false),
         config,

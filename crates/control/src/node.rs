@@ -43,6 +43,8 @@ pub(crate) struct Node {
     pub(crate) posture: posture::LastRun,
     pub(crate) gate: crate::http::Gate,
     pub(crate) placing: Placing,
+    /// Held while an image is unpacked to be looked at.
+    pub(crate) surveys: Mutex<()>,
     /// Held from choosing a model's version until it is registered: a job must not lose its result to another that
     /// finished at the same moment.
     pub(crate) registering: Mutex<()>,

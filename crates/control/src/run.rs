@@ -14,7 +14,7 @@ use std::time::Duration;
 use base::Digest;
 use base::id::RunId;
 use link::{Conn, LinkError};
-use ops::porter::{Request, SealedFile, Told};
+use ops::porter::{Compression, Request, SealedFile, Told};
 use ops::warden::{Exit, Input, Limits, Operation, Response, RunKind};
 use ops::{List, Text};
 use training::contract::{TreeFile, tree_digest};
@@ -59,6 +59,37 @@ pub(crate) struct FileRef {
 pub(crate) struct InputPlan {
     pub(crate) kind: ops::warden::InputKind,
     pub(crate) files: Vec<FileRef>,
+    /// Of an image, whose files are its layers: what they come to, and how each is compressed.
+    pub(crate) unpacked: Option<(Unpacked, Vec<Compression>)>,
+}
+
+/// The tree that layers come to, and the room that it takes to get there: entries and bytes that a later layer
+/// replaces count too.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unpacked {
+    pub(crate) tree: Digest,
+    pub(crate) entries: u32,
+    pub(crate) bytes: u64,
+}
+
+impl InputPlan {
+    /// Files that are mounted as they are.
+    pub(crate) fn files(kind: ops::warden::InputKind, files: Vec<FileRef>) -> Self {
+        Self { kind, files, unpacked: None }
+    }
+
+    fn order(&self) -> Input {
+        let kind = self.kind.clone();
+        match &self.unpacked {
+            Some((tree, _)) => Input { kind, bytes: tree.bytes, files: tree.entries, manifest: tree.tree },
+            None => Input {
+                kind,
+                bytes: self.files.iter().map(|f| f.size).fold(0, u64::saturating_add),
+                files: u32::try_from(self.files.len()).unwrap_or(u32::MAX),
+                manifest: manifest_digest(&self.files),
+            },
+        }
+    }
 }
 
 /// For whom and why a run opens objects, as in events.
@@ -100,12 +131,7 @@ impl Run {
         inputs: &[InputPlan],
         purpose: Purpose,
     ) -> Result<Self, Fail> {
-        let inputs = inputs.iter().map(|plan| Input {
-            kind: plan.kind.clone(),
-            bytes: plan.files.iter().map(|f| f.size).fold(0, u64::saturating_add),
-            files: u32::try_from(plan.files.len()).unwrap_or(u32::MAX),
-            manifest: manifest_digest(&plan.files),
-        });
+        let inputs = inputs.iter().map(InputPlan::order);
         let operation = Operation::StartPorter {
             run: id.bits(),
             tenant: text(&purpose.tenant)?,
@@ -144,12 +170,24 @@ impl Run {
     }
 
     /// Opens the files of one input into its mount, which stays writable for the porter.
-    pub(crate) fn open_files(&mut self, input: u8, plan: &InputPlan) -> Result<(), Fail> {
-        for file in &plan.files {
+    /// The answer to the last file: of an image, entries and bytes so far.
+    pub(crate) fn open_files(&mut self, input: u8, plan: &InputPlan) -> Result<(u32, u64), Fail> {
+        let mut done = (0, 0);
+        let (max_bytes, compressions) = match &plan.unpacked {
+            Some((tree, compressions)) => (tree.bytes, compressions.as_slice()),
+            None => (0, [].as_slice()),
+        };
+        for (number, file) in plan.files.iter().enumerate() {
             let (sealed, ciphertext) = self.sealed(file)?;
-            self.ask(&Request::Fill { input, file: sealed }, Some(&ciphertext))?;
+            let request = match compressions.get(number) {
+                Some(compression) => {
+                    Request::Unpack { input, layer: sealed, compression: *compression, max_bytes }
+                }
+                None => Request::Fill { input, file: sealed },
+            };
+            done = self.ask(&request, Some(&ciphertext))?;
         }
-        Ok(())
+        Ok(done)
     }
 
     /// Opens the files of one input into its mount, and makes the mount read-only for good.

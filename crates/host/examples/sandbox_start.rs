@@ -67,6 +67,7 @@ fn ours(layout: &Layout, round: usize) -> Result<(), Box<dyn std::error::Error>>
     let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
     let spec = Spec {
         ids,
+        image: None,
         scratch: Some(&scratch),
         inputs: Vec::new(),
         command: Command::Inside(vec![CString::new("/usr/bin/true")?]),

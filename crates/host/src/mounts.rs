@@ -51,6 +51,10 @@ impl Tmpfs {
     /// # Errors
     /// The kernel's.
     pub fn make(&self) -> Result<Detached, HostError> {
+        self.make_with(SEALED)
+    }
+
+    fn make_with(&self, flags: MountAttrFlags) -> Result<Detached, HostError> {
         let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(HostError::at("open a tmpfs"))?;
         let set = |key: &str, value: String| fsconfig_set_string(&fs, key, value.as_str());
         set("size", self.size_bytes.to_string())
@@ -63,7 +67,7 @@ impl Tmpfs {
         let noswap = fsconfig_set_flag(&fs, "noswap").is_ok();
         fsconfig_create(&fs).map_err(HostError::at("create a tmpfs"))?;
         let root =
-            fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, SEALED).map_err(HostError::at("mount a tmpfs"))?;
+            fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags).map_err(HostError::at("mount a tmpfs"))?;
         Ok(Detached { root, noswap })
     }
 }
@@ -74,10 +78,23 @@ impl Tmpfs {
 /// # Errors
 /// The kernel's.
 pub fn input(bytes: u64, files: u32, uid: u32) -> Result<Detached, HostError> {
+    input_fs(bytes, files, uid).make()
+}
+
+/// An image: like an input, but what is in it may be executed, since nothing else is in the sandbox. It is frozen
+/// before anything is.
+///
+/// # Errors
+/// The kernel's.
+pub fn image(bytes: u64, entries: u32, uid: u32) -> Result<Detached, HostError> {
+    input_fs(bytes, entries, uid).make_with(SEALED.difference(MountAttrFlags::MOUNT_ATTR_NOEXEC))
+}
+
+fn input_fs(bytes: u64, files: u32, uid: u32) -> Tmpfs {
     let tables = u64::from(files).saturating_add(16).saturating_mul(4).saturating_mul(PAGE);
     let inodes = u64::from(files).saturating_mul(4).saturating_add(64);
     let size_bytes = bytes.saturating_add(tables);
-    Tmpfs { size_bytes, inodes, mode: 0o755, uid, gid: uid }.make()
+    Tmpfs { size_bytes, inodes, mode: 0o755, uid, gid: uid }
 }
 
 /// The scratch: attached at `/opt/ml` of the workload. Its root belongs to the namespace's root, so that the

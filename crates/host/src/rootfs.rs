@@ -1,5 +1,6 @@
-//! The root file system of a sandbox or porter: a small tmpfs with the host's `/usr` read-only, a short fixed
-//! list from `/etc`, five device nodes, and generated files that say what was granted and no more.
+//! The root file system of a sandbox or porter: a small tmpfs with the host's `/usr` read-only and a short fixed
+//! list from `/etc`, or with the top of an image; five device nodes, and generated files that say what was granted
+//! and no more.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -15,6 +16,8 @@ use crate::confine::{Step, at};
 use crate::error::HostError;
 use crate::limits::{ROOT_BYTES, ROOT_INODES};
 use crate::mounts::{self, Tmpfs};
+
+mod top;
 
 /// A directory that every host has and that a new process may cover in its own mount namespace.
 const STAGING: &CStr = c"/usr";
@@ -39,6 +42,8 @@ pub(crate) struct Prepared {
     links: Vec<(CString, CString)>,
     files: Vec<(&'static CStr, String)>,
     directories: Vec<CString>,
+    /// The frozen mount of an image, in place of the host's programs.
+    image: Option<OwnedFd>,
     /// Whether the procfs shows only processes, as it must where a workload runs.
     pub(crate) only_pids: bool,
 }
@@ -55,32 +60,55 @@ pub(crate) struct Shown {
 impl Prepared {
     /// The host's programs, read-only, for a process whose namespace's root is `owner`.
     pub(crate) fn host(owner: u32, shown: Shown) -> Result<Self, HostError> {
-        let tmpfs =
-            Tmpfs { size_bytes: ROOT_BYTES, inodes: ROOT_INODES, mode: 0o755, uid: owner, gid: owner };
-        let mut made = Self {
-            root: tmpfs.make()?.root,
-            mounts: Vec::new(),
-            links: Vec::new(),
-            files: Vec::new(),
-            directories: ["usr", "dev", "etc", "proc", "proc/pid", "tmp", "run", "opt"]
-                .into_iter()
-                .filter_map(|d| CString::new(d).ok())
-                .collect(),
-            only_pids: true,
-        };
+        let mut made = Self::empty(owner)?;
+        for directory in [c"usr", c"etc", c"opt"] {
+            made.directory(directory);
+        }
         let ro = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;
         made.clone_in(c"/usr", c"usr", ro).map_err(HostError::at("take the host's /usr"))?;
         for (path, name) in MERGED {
             made.merged(path, name)?;
         }
         made.etc(ro)?;
+        made.platform(shown)?;
+        Ok(made)
+    }
+
+    /// The top of a frozen image; nothing of the host's.
+    pub(crate) fn image(owner: u32, shown: Shown, image: OwnedFd) -> Result<Self, HostError> {
+        let mut made = Self::empty(owner)?;
+        made.directory(c"opt");
+        made.image = Some(image);
+        made.platform(shown)?;
+        Ok(made)
+    }
+
+    fn empty(owner: u32) -> Result<Self, HostError> {
+        let tmpfs =
+            Tmpfs { size_bytes: ROOT_BYTES, inodes: ROOT_INODES, mode: 0o755, uid: owner, gid: owner };
+        Ok(Self {
+            root: tmpfs.make()?.root,
+            mounts: Vec::new(),
+            links: Vec::new(),
+            files: Vec::new(),
+            directories: Vec::new(),
+            image: None,
+            only_pids: true,
+        })
+    }
+
+    /// What every root has: places of the kernel, and what was granted.
+    fn platform(&mut self, shown: Shown) -> Result<(), HostError> {
+        for directory in [c"dev", c"proc", c"proc/pid", c"tmp", c"run"] {
+            self.directory(directory);
+        }
         for (path, name) in DEVICES {
             let noexec = MountAttrFlags::MOUNT_ATTR_NOEXEC;
-            made.clone_in(path, name, noexec).map_err(HostError::at("take a device node"))?;
-            made.files.push((name, String::new()));
+            self.clone_in(path, name, noexec).map_err(HostError::at("take a device node"))?;
+            self.files.push((name, String::new()));
         }
-        made.generated(shown);
-        Ok(made)
+        self.generated(shown);
+        Ok(())
     }
 
     fn clone_in(&mut self, path: &CStr, name: &CStr, flags: MountAttrFlags) -> io::Result<()> {
@@ -169,7 +197,8 @@ impl Prepared {
 
     /// Every descriptor that [`Prepared::enter`] uses.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
-        std::iter::once(&self.root).chain(self.mounts.iter().map(|(fd, _)| fd)).map(AsRawFd::as_raw_fd)
+        let mounts = self.mounts.iter().map(|(fd, _)| fd);
+        std::iter::once(&self.root).chain(&self.image).chain(mounts).map(AsRawFd::as_raw_fd)
     }
 
     /// Adds an empty file to mount on.
@@ -194,6 +223,9 @@ impl Prepared {
         }
         for (target, name) in &self.links {
             rustix::fs::symlinkat(target, root, name).map_err(at("make a link"))?;
+        }
+        if let Some(image) = &self.image {
+            top::show(image.as_fd(), root)?;
         }
         for (name, text) in &self.files {
             write(root, name, text).map_err(at("write a generated file"))?;

@@ -92,6 +92,8 @@ impl Ids {
 pub struct Spec<'a> {
     /// Its ids.
     pub ids: Ids,
+    /// A frozen image as root file system; without one, the host's programs.
+    pub image: Option<&'a OwnedFd>,
     /// The writable scratch, attached at `/opt/ml`.
     pub scratch: Option<&'a OwnedFd>,
     /// Frozen inputs and where below `/opt/ml` they go, as in `input/data/training`; parents are made.
@@ -176,7 +178,10 @@ pub fn start(spec: &Spec<'_>, group: &Group) -> Result<Sandbox, HostError> {
 fn plan(spec: &Spec<'_>) -> Result<Plan, HostError> {
     let owner = spec.ids.owner();
     let shown = Shown { cpus: spec.cpu_milli.div_ceil(1000).max(1), memory_bytes: spec.memory_bytes };
-    let mut root = Prepared::host(owner, shown)?;
+    let mut root = match spec.image {
+        Some(image) => Prepared::image(owner, shown, duplicate(image.as_fd())?)?,
+        None => Prepared::host(owner, shown)?,
+    };
     root.directory(c"dev/shm");
     root.directory(c"opt/ml");
     let tmp_bytes = (spec.scratch_bytes / 100).saturating_mul(TMP_PERCENT).max(TMP_MIN_BYTES);

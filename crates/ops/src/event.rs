@@ -24,6 +24,8 @@ names! {
         21 DatasetVerify = "dataset.verify",
         /// A data set was opened for a job.
         22 DatasetRead = "dataset.read",
+        /// An image was imported, sealed and unpacked once.
+        23 ImageImport = "image.import",
         /// A job was accepted.
         30 JobSubmit = "job.submit",
         /// A segment of a job started.

@@ -10,7 +10,8 @@
 //! | 5 | read end of the workload's standard output and error |
 //! | 6 … 5+N | directory of each input's mount, writable until frozen; the porter closes it after `FillDone` |
 //!
-//! `strongroom-porter hash` gets the directory to hash as descriptor 3 and writes [`HashResult`] on descriptor 1.
+//! `strongroom-porter hash [--image]` gets the directory to hash as descriptor 3 and writes [`HashResult`] on
+//! descriptor 1; with `--image` links are part of the tree and not refused.
 //!
 //! # Order
 //! Control asks, the porter answers `Done` or `Refused` to each request, in order. Beside that the porter tells
@@ -25,6 +26,8 @@ use crate::{Blob, List, Text};
 
 /// Most tensors told in one message.
 pub const TENSORS_MAX: usize = 128;
+/// Most packages told in one message: 128 x 260 bytes at most.
+pub const PACKAGES_MAX: usize = 128;
 
 record! {
     /// One sealed file to open into a mount; the ciphertext comes as a descriptor with the message.
@@ -85,6 +88,54 @@ choice! {
         /// Inspects each file of an input that is filled and not done; one `Told::Inspected` a file, then `Done`.
         11 Inspect { /// Index of the input.
             input: u8 },
+        /// Unpacks a layer of an image into an input, above the layers before. One descriptor.
+        12 Unpack { /// Index of the input.
+            input: u8,
+            /// The layer: an archive.
+            layer: SealedFile,
+            /// How it is compressed.
+            compression: Compression,
+            /// Most bytes that the image may have when it is unpacked.
+            max_bytes: u64 },
+        /// Looks at an unpacked image that is not done: `Told::Packages` as many as it takes, `Told::Tree`, `Done`.
+        13 Survey { /// Index of the input.
+            input: u8 },
+    }
+}
+
+names! {
+    /// How a layer of an image is compressed.
+    pub enum Compression {
+        /// Not at all.
+        1 None = "none",
+        /// gzip (RFC 1952).
+        2 Gzip = "gzip",
+        /// Zstandard (RFC 8878).
+        3 Zstd = "zstd",
+    }
+}
+
+names! {
+    /// Whose list names a package.
+    pub enum PackageSource {
+        /// `dpkg`.
+        1 Dpkg = "dpkg",
+        /// `apk`.
+        2 Apk = "apk",
+        /// Python's metadata directories.
+        3 Python = "python",
+    }
+}
+
+record! {
+    /// A package that an image says it holds.
+    pub struct Package {
+        /// Whose list names it.
+        source: PackageSource,
+        /// Its name.
+        name: Text<128>,
+        /// Its version.
+        version: Text<128>,
     }
 }
 
@@ -210,6 +261,16 @@ choice! {
             verdict: Text<24>,
             /// Findings, as text with their codes.
             findings: List<Text<256>, 8> },
+        /// Packages of an unpacked image.
+        13 Packages { /// Some of them.
+            packages: List<Package, PACKAGES_MAX> },
+        /// The tree of an unpacked image.
+        14 Tree { /// Its digest (`image::tree`).
+            digest: Digest,
+            /// Files, directories and links.
+            entries: u32,
+            /// Bytes of its files.
+            bytes: u64 },
     }
 }
 

@@ -34,6 +34,8 @@ choice! {
             name: Text<63> },
         /// `/opt/ml/model`, when serving.
         4 Model {},
+        /// The root file system: programs and libraries, unpacked from an image. At most one.
+        5 Image {},
     }
 }
 
@@ -44,9 +46,10 @@ record! {
         kind: InputKind,
         /// Its plaintext bytes; the mount's limit is this and room for its tables.
         bytes: u64,
-        /// How many files it has.
+        /// How many files it has; of an image, files, directories and links.
         files: u32,
-        /// Manifest digest: SHA-256 over, for each file sorted by path bytes, `lp(path) ‖ u64 size ‖ sha256`.
+        /// Manifest digest: SHA-256 over, for each file sorted by path bytes, `lp(path) ‖ u64 size ‖ sha256`; of an
+        /// image, the digest of its tree (`image::tree`).
         manifest: Digest,
     }
 }
@@ -80,6 +83,8 @@ choice! {
     pub enum Image {
         /// The host's programs, read-only and by a short fixed list; not pinned.
         1 Host {},
+        /// The run's input of kind `Image`, frozen: pinned by its digest.
+        2 Pinned {},
     }
 }
 

@@ -73,6 +73,18 @@ pub enum PorterError {
         #[source]
         source: std::io::Error,
     },
+    /// An image that is not as an image must be.
+    #[error("image")]
+    Image(#[from] image::ImageError),
+    /// A layer cannot be read: cut, or not compressed as was said.
+    #[error("layer `{}` cannot be read", printable(.path))]
+    Layer {
+        /// The layer.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The socket to control failed.
     #[error("socket to control")]
     Link(#[from] link::LinkError),
@@ -111,11 +123,18 @@ impl Explain for PorterError {
             Self::Link(_) => "SR-PRT-0010",
             Self::NoStage => "SR-PRT-0011",
             Self::Random => "SR-PRT-0012",
+            Self::Image(error) => error.code(),
+            Self::Layer { .. } => "SR-PRT-0013",
         }
     }
     fn fault(&self) -> Fault {
         match self {
-            Self::Path(_) | Self::Kind { .. } | Self::Limit { .. } | Self::Inspection { .. } => Fault::Caller,
+            Self::Path(_)
+            | Self::Kind { .. }
+            | Self::Limit { .. }
+            | Self::Inspection { .. }
+            | Self::Image(_)
+            | Self::Layer { .. } => Fault::Caller,
             Self::Usage(_) | Self::Order(_) | Self::Link(_) | Self::NoStage => Fault::Platform,
             Self::Sealed { .. } | Self::Length { .. } => Fault::Peer,
             Self::Io { .. } | Self::Random => Fault::Operator,
@@ -123,6 +142,8 @@ impl Explain for PorterError {
     }
     fn help(&self) -> Option<base::Help> {
         Some(match self {
+            Self::Image(error) => return error.help(),
+            Self::Layer { .. } => "the image is damaged; build or pull it again",
             Self::Kind { .. } | Self::Path(_) => {
                 "write plain files with one name each; then resume with `strongroom job resume JOB`"
             }

@@ -30,6 +30,47 @@ fn sealed_error(path: &str) -> impl Fn(vault::SefError) -> PorterError {
     move |source| PorterError::Sealed { path: path.to_owned(), source }
 }
 
+/// A sealed file as a stream of its plaintext: each chunk is opened, and so verified, before a byte of it is given.
+pub(crate) struct Plain<'a> {
+    opener: Opener,
+    path: &'a str,
+    sealed: BorrowedFd<'a>,
+    buffer: Vec<u8>,
+    /// What of the buffer is not given yet.
+    ready: std::ops::Range<usize>,
+    next: u64,
+}
+
+impl<'a> Plain<'a> {
+    pub(crate) fn open(file: &'a SealedFile, sealed: BorrowedFd<'a>) -> Result<Self, PorterError> {
+        let opener = verify(file, sealed)?;
+        let buffer = vec![0; opener.layout().chunk().bytes()];
+        Ok(Self { opener, path: file.path.as_str(), sealed, buffer, ready: 0..0, next: 0 })
+    }
+}
+
+impl std::io::Read for Plain<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let layout = self.opener.layout();
+        if self.ready.is_empty() && self.next < layout.chunks() {
+            let len = layout.chunk_len(self.next).unwrap_or(0);
+            let chunk = self.buffer.get_mut(..len).unwrap_or_default();
+            let opened = read_exact(self.sealed, chunk, layout.chunk_offset(self.next), self.path)
+                .and_then(|()| self.opener.open_chunk(self.next, chunk).map_err(sealed_error(self.path)));
+            opened.map_err(std::io::Error::other)?;
+            self.ready = 0..len;
+            self.next = self.next.saturating_add(1);
+        }
+        let from = self.buffer.get(self.ready.clone()).unwrap_or_default();
+        let len = from.len().min(out.len());
+        for (to, byte) in out.iter_mut().zip(from) {
+            *to = *byte;
+        }
+        self.ready.start = self.ready.start.saturating_add(len);
+        Ok(len)
+    }
+}
+
 /// Reads header and tags and checks everything that can be checked before a chunk.
 fn verify(file: &SealedFile, sealed: BorrowedFd<'_>) -> Result<Opener, PorterError> {
     let path = file.path.as_str();

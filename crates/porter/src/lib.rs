@@ -19,13 +19,16 @@ mod commit;
 pub mod error;
 mod fill;
 pub mod hash;
+mod layer;
 pub mod limits;
 mod run;
 mod seal;
 mod snapshot;
 mod steps;
+pub mod survey;
 mod teller;
 mod tree;
+mod unpack;
 mod watch;
 
 pub use error::PorterError;

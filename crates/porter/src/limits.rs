@@ -3,6 +3,8 @@
 /// Bytes read or written at once, 1 MiB: between two such steps a broken lease is noticed, so a job that opens its
 /// file for writing waits for one copy of 1 MiB (0.2 ms at memory speed).
 pub const STEP_BYTES: usize = 1 << 20;
+/// Bytes of a layer read ahead, compressed and not: two such buffers stand in a layer's way.
+pub const LAYER_BUFFER: usize = 128 << 10;
 /// Deepest directory below a root.
 pub const DEPTH_MAX: usize = 32;
 /// Longest relative path, in bytes; what `ops` carries.

@@ -12,13 +12,14 @@ use std::process::ExitCode;
 use strongroom_porter::{Options, PorterError, hash, run};
 
 const USAGE: &str =
-    "usage: strongroom-porter run --inputs N [--scratch] [--quiet-ms N] | strongroom-porter hash";
+    "usage: strongroom-porter run --inputs N [--scratch] [--quiet-ms N] | strongroom-porter hash [--image]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
-        ["hash"] => hash::main(),
+        ["hash"] => hash::main(false),
+        ["hash", "--image"] => hash::main(true),
         ["run", options @ ..] => match Options::parse(options) {
             Some(options) => run(&options),
             None => Err(PorterError::Usage(USAGE)),

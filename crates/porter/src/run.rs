@@ -7,17 +7,22 @@ use std::sync::Arc;
 use base::Explain;
 use inspect::Verdict;
 use link::{Conn, LinkError};
-use ops::porter::{CommitRule, Request, SealedFile, TENSORS_MAX, TicketKind, Told};
+use ops::porter::{
+    CommitRule, Compression, HashResult, PACKAGES_MAX, Package, PackageSource, Request, SealedFile,
+    TENSORS_MAX, TicketKind, Told,
+};
 use ops::{List, Text};
 use rustix::event::{PollFd, PollFlags};
 use training::contract::FAILURE_FILE;
 use vault::KeyScope;
 
+use crate::layer::Layer;
 use crate::seal::{self, Inspected};
 use crate::snapshot::{self, Breaks, Copied, NoCopy};
 use crate::teller::Teller;
+use crate::unpack::{self, Unpacked};
 use crate::watch::{Attempt, Bounds, Watch};
-use crate::{PorterError, clock, fill, limits, steps, tree};
+use crate::{PorterError, clock, fill, limits, steps, survey, tree};
 
 /// Arguments of `run`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +59,8 @@ struct Input {
     dir: Option<OwnedFd>,
     files: u32,
     bytes: u64,
+    /// What an image came to so far.
+    unpacked: Unpacked,
 }
 
 /// What is watched and under which scope it is sealed.
@@ -94,7 +101,14 @@ pub fn run(options: &Options) -> Result<(), PorterError> {
     let scratch = take(4)?;
     let pipe = take(5)?;
     let inputs = (0..options.inputs)
-        .map(|i| Ok(Input { dir: Some(take(i.saturating_add(6))?), files: 0, bytes: 0 }))
+        .map(|i| {
+            Ok(Input {
+                dir: Some(take(i.saturating_add(6))?),
+                files: 0,
+                bytes: 0,
+                unpacked: Unpacked::default(),
+            })
+        })
         .collect::<Result<_, PorterError>>()?;
     let breaks = Breaks::new()?;
     let scratch = options.scratch.then_some(scratch);
@@ -174,6 +188,10 @@ impl Porter {
             Request::Stage {} | Request::Accepted { .. } | Request::Rejected { .. } => return Ok(()),
             Request::Fill { input, file } => self.fill(input, &file, fd),
             Request::FillDone { input } => self.fill_done(input),
+            Request::Unpack { input, layer, compression, max_bytes } => {
+                self.unpack(input, &layer, fd, compression, max_bytes)
+            }
+            Request::Survey { input } => self.survey(input),
             Request::Inspect { input } => self.inspect_input(input),
             Request::RestoreBegin {} => self.restore_begin(),
             Request::Restore { file } => self.restore(&file, fd),
@@ -204,6 +222,48 @@ impl Porter {
         input.files = input.files.saturating_add(1);
         input.bytes = input.bytes.saturating_add(bytes);
         Ok((1, bytes))
+    }
+
+    /// Puts one layer of an image above those before.
+    fn unpack(
+        &mut self,
+        input: u8,
+        file: &SealedFile,
+        fd: Option<OwnedFd>,
+        compression: Compression,
+        max_bytes: u64,
+    ) -> Result<(u32, u64), PorterError> {
+        let input =
+            self.inputs.get_mut(usize::from(input)).ok_or(PorterError::Order("there is no such input"))?;
+        let dir = input.dir.as_ref().ok_or(PorterError::Order("the input is already complete"))?;
+        let root = tree::open_dir(dir.as_fd(), ".").map_err(PorterError::io("opening", "the image"))?;
+        let sealed = fd.ok_or(PorterError::Order("no descriptor came with the layer"))?;
+        let plain = fill::Plain::open(file, sealed.as_fd())?;
+        let mut layer = Layer::new(file.path.as_str(), plain, compression);
+        unpack::layer(root.as_fd(), &mut layer, &mut input.unpacked, max_bytes)?;
+        Ok((input.unpacked.entries, input.unpacked.bytes))
+    }
+
+    /// Tells what an unpacked image is.
+    fn survey(&self, input: u8) -> Result<(u32, u64), PorterError> {
+        let input =
+            self.inputs.get(usize::from(input)).ok_or(PorterError::Order("there is no such input"))?;
+        let dir = input.dir.as_ref().ok_or(PorterError::Order("the input is already complete"))?;
+        let wire = |package: &image::packages::Package| Package {
+            source: match package.source {
+                image::packages::Source::Dpkg => PackageSource::Dpkg,
+                image::packages::Source::Apk => PackageSource::Apk,
+                image::packages::Source::Python => PackageSource::Python,
+            },
+            name: Text::clip(&package.name),
+            version: Text::clip(&package.version),
+        };
+        for batch in survey::installed(dir.as_fd())?.chunks(PACKAGES_MAX) {
+            self.tell(&Told::Packages { packages: List::clip(batch.iter().map(wire).collect()) })?;
+        }
+        let HashResult { manifest, files, bytes } = survey::image_digest(dir.as_fd())?;
+        self.tell(&Told::Tree { digest: manifest, entries: files, bytes })?;
+        Ok((files, bytes))
     }
 
     fn fill_done(&mut self, input: u8) -> Result<(u32, u64), PorterError> {

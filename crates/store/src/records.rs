@@ -90,6 +90,34 @@ records! {
         created_ms: u64,
     } owner |r| Some(&r.tenant), keyed |r| (r.name.clone(), r.version);
 
+    /// An image: the root file system of jobs that name its digest.
+    pub struct Image in "image" ("digest"), v 1, key Digest {
+        /// Tenant.
+        tenant: Name,
+        /// What jobs name: of a directory the digest of its tree, of an OCI image that of its manifest.
+        digest: Digest,
+        /// What it was given as.
+        form: ImageForm,
+        /// What people call it.
+        name: Name,
+        /// Digest of the unpacked tree.
+        tree: Digest,
+        /// Files, directories and links of the tree.
+        entries: u32,
+        /// Bytes of its files.
+        bytes: u64,
+        /// Entries and bytes that unpacking makes, those that a later layer replaces included.
+        unpacking: (u32, u64),
+        /// Sealed archives, the lowest layer first.
+        layers: Vec<ImageLayer>,
+        /// Variables that it sets.
+        env: Vec<(String, String)>,
+        /// Packages that it says it holds, sorted.
+        packages: Vec<ImagePackage>,
+        /// When it was imported, Unix milliseconds.
+        created_ms: u64,
+    } owner |r| Some(&r.tenant), keyed |r| r.digest;
+
     /// A training run.
     pub struct Job in "job" ("id"), v 1, key JobId {
         /// Tenant.
@@ -106,6 +134,8 @@ records! {
         contract_parts: BTreeMap<String, Digest>,
         /// What it reads, pinned: code and data.
         inputs: Vec<Input>,
+        /// The image that it runs in; none for the host's programs.
+        #[serde(default)] image: Option<Digest>,
         /// Where it stands.
         state: JobState,
         /// Why.
@@ -277,6 +307,30 @@ pub struct File {
     pub media: Option<String>,
 }
 
+/// A layer of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageLayer {
+    /// Bytes, as it is stored.
+    pub size: u64,
+    /// SHA-256 of them.
+    pub digest: Digest,
+    /// How it is compressed.
+    pub compression: LayerCompression,
+}
+
+/// A package that an image says it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImagePackage {
+    /// Whose list names it.
+    pub source: ImagePackageSource,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
 /// What a job reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -340,6 +394,40 @@ macro_rules! states {
             }
         }
     )*};
+}
+
+states! {
+    /// What an image was given as.
+    pub enum ImageForm {
+        /// A directory.
+        Directory = "directory",
+        /// An OCI image layout.
+        Oci = "oci",
+    }
+}
+
+states! {
+    /// How a layer is compressed.
+    pub enum LayerCompression {
+        /// Not at all.
+        None = "none",
+        /// gzip.
+        Gzip = "gzip",
+        /// Zstandard.
+        Zstd = "zstd",
+    }
+}
+
+states! {
+    /// Whose list names a package.
+    pub enum ImagePackageSource {
+        /// `dpkg`.
+        Dpkg = "dpkg",
+        /// `apk`.
+        Apk = "apk",
+        /// Python's metadata directories.
+        Python = "python",
+    }
 }
 
 states! {

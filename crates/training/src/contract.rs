@@ -32,6 +32,8 @@ pub const SCRATCH_DIRS: [&str; 3] = ["checkpoints", "model", "output"];
 pub const METRICS_FILE: &str = "metrics.jsonl";
 /// Reason for a failure, below `output`.
 pub const FAILURE_FILE: &str = "failure";
+/// Where programs are looked for, unless an image says otherwise.
+const DEFAULT_PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin";
 /// Variables that differ between the runs of one job and are no part of its contract.
 pub const VOLATILE: [&str; 5] = [
     "STRONGROOM_JOB_ID",
@@ -52,6 +54,8 @@ pub struct RunConfig<'a> {
     pub resume_step: Option<u64>,
     /// Restarts so far.
     pub restarts: u32,
+    /// Variables of the image. `PATH` of an image counts; of all others the job's own.
+    pub image_env: &'a [(String, String)],
 }
 
 impl RunConfig<'_> {
@@ -98,9 +102,10 @@ impl RunConfig<'_> {
     pub fn environment(&self) -> BTreeMap<String, String> {
         let threads = self.spec.resources.threads().to_string();
         let restarts = self.restarts.to_string();
-        let mut env = BTreeMap::new();
+        let mut env: BTreeMap<String, String> = self.image_env.iter().cloned().collect();
+        let path = env.remove("PATH").unwrap_or_else(|| DEFAULT_PATH.to_owned());
         let mut set = |name: &str, value: String| env.insert(name.to_owned(), value);
-        set("PATH", "/usr/bin:/bin:/usr/sbin:/sbin".into());
+        set("PATH", path);
         set("HOME", "/tmp".into());
         set("TMPDIR", "/tmp".into());
         set("LANG", "C.UTF-8".into());

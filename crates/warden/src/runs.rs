@@ -429,21 +429,24 @@ fn remove_socket(path: &std::path::Path) -> Result<(), WardenError> {
     }
 }
 
-/// Where an input goes below `/opt/ml`.
-fn place(kind: &InputKind, run: RunKind) -> Result<String, WardenError> {
-    match (kind, run) {
-        (InputKind::Code {}, _) => Ok("code".to_owned()),
-        (InputKind::Config {}, _) => Ok("input/config".to_owned()),
+/// Where an input goes below `/opt/ml`; none for the image, which is the root.
+fn place(kind: &InputKind, run: RunKind) -> Result<Option<String>, WardenError> {
+    Ok(Some(match (kind, run) {
+        (InputKind::Image {}, _) => return Ok(None),
+        (InputKind::Code {}, _) => "code".to_owned(),
+        (InputKind::Config {}, _) => "input/config".to_owned(),
         (InputKind::Channel { name }, _) => {
             let name: Name =
                 name.as_str().parse().map_err(|e| WardenError::Invalid(format!("channel: {e}")))?;
-            Ok(format!("input/data/{name}"))
+            format!("input/data/{name}")
         }
-        (InputKind::Model {}, RunKind::Serving) => Ok("model".to_owned()),
+        (InputKind::Model {}, RunKind::Serving) => "model".to_owned(),
         (InputKind::Model {}, RunKind::Training) => {
-            Err(WardenError::Invalid("a training run has no model as input: it writes one".to_owned()))
+            return Err(WardenError::Invalid(
+                "a training run has no model as input: it writes one".to_owned(),
+            ));
         }
-    }
+    }))
 }
 
 /// Limits that a run can have.

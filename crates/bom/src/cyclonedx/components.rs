@@ -357,6 +357,9 @@ fn packages(environment: &Environment) -> Vec<(String, Value)> {
             PackageSource::Python => {
                 ("python", format!("pkg:pypi/{}@{}", escape(&package.name), escape(&package.version)))
             }
+            PackageSource::Apk => {
+                ("apk", format!("pkg:apk/alpine/{}@{}", escape(&package.name), escape(&package.version)))
+            }
         };
         let reference = format!("package:{kind}:{}@{}", package.name, package.version);
         let mut out = json!({

@@ -120,6 +120,9 @@ pub(crate) enum Command {
     /// Data sets: imported once, sealed, never changed
     #[command(subcommand)]
     Dataset(DatasetCommand),
+    /// Images: root file systems of jobs, pinned by digest
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Training jobs: sandboxed, checkpointed, resumed by themselves
     #[command(subcommand)]
     Job(JobCommand),

@@ -56,6 +56,51 @@ pub(crate) enum DatasetCommand {
     Verify(Thing),
 }
 
+/// Verbs of `image`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Say the digest of a directory or OCI image layout, as a job file names it; works without a node
+    #[command(before_long_help = "Examples:
+  strongroom image digest rootfs
+  strongroom image digest layout -o json")]
+    Digest {
+        /// A directory that is a root file system, or an OCI image layout
+        path: PathBuf,
+    },
+    /// Import an image: sealed as it is, unpacked once in a confined process, pinned by its digest
+    #[command(before_long_help = "Examples:
+  strongroom image import rootfs --tenant acme
+  strongroom image import layout --name trainer --tenant acme")]
+    Import {
+        /// A directory that is a root file system, or an OCI image layout
+        path: PathBuf,
+        /// What to call it; else the name of the path
+        #[arg(long)]
+        name: Option<Name>,
+        /// Which image of a layout that holds several: the digest of its manifest
+        #[arg(long, value_name = "sha256:HEX")]
+        digest: Option<String>,
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// List the images
+    List {
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// Show an image: layers, variables, packages
+    Show {
+        /// Its digest
+        #[arg(value_name = "sha256:HEX")]
+        digest: String,
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+}
+
 /// One version of a named thing.
 #[derive(Debug, Args)]
 pub(crate) struct Thing {

@@ -47,7 +47,7 @@ pub(super) fn import(
 ) -> Result<(String, api::Imported), Failure> {
     let files = walk(path, what.skipped())?;
     let total = files.iter().map(|f| f.size).fold(0u64, u64::saturating_add);
-    let begin = api::ImportBegin { kind: what.word().to_owned(), name: name.to_owned() };
+    let begin = api::ImportBegin { kind: what.word().to_owned(), name: name.to_owned(), digest: None };
     let import: api::Import = scope.client.post(&scope.route(&["imports"]), &begin)?;
     let progress = Progress::new(session.progress, &format!("{} {name}", what.word()), total);
     for entry in &files {
@@ -61,12 +61,17 @@ pub(super) fn import(
         scope.client.upload(&scope.route(&segments), file, &entry.path, entry.size, &progress)?;
     }
     progress.finish();
-    let mut made: Value = scope.client.act(&scope.route(&["imports", &import.id, "commit"]))?;
+    let made = commit(scope, &import.id)?;
+    Ok((import.id, made))
+}
+
+/// Makes what was uploaded visible.
+pub(super) fn commit(scope: &Scope, import: &str) -> Result<api::Imported, Failure> {
+    let mut made: Value = scope.client.act(&scope.route(&["imports", import, "commit"]))?;
     if let Value::Object(map) = &mut made {
-        // Every answer names its schema; the rest is one of three things.
+        // Every answer names its schema; the rest is one of four things.
         map.remove("schema");
     }
-    let made = serde_json::from_value(made)
-        .map_err(|e| CliError::Answer { what: "import.commit".to_owned(), reason: e.to_string() })?;
-    Ok((import.id, made))
+    serde_json::from_value(made)
+        .map_err(|e| CliError::Answer { what: "import.commit".to_owned(), reason: e.to_string() }.into())
 }

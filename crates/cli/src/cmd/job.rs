@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use training::JobSpec;
-use training::jobfile::InputRef;
+use training::jobfile::{ImageRef, InputRef};
 
+use super::image::{self, Form};
 use super::import::{What, import};
 use super::watch::watch;
 use crate::args::{CheckpointCommand, JobArg, JobCommand, TenantArg};
@@ -130,6 +131,7 @@ fn submit(session: &Session, file: &Path, tenant: &TenantArg) -> Result<(Scope, 
     let tenant = TenantArg { tenant: tenant.tenant.clone().or_else(|| Some(spec.tenant.clone())) };
     let scope = session.scope(&tenant)?;
     let beside = |path: &str| -> PathBuf { file.parent().unwrap_or_else(|| Path::new(".")).join(path) };
+    bring_image(session, &scope, &spec, &beside)?;
     let (code, _) = import(session, &scope, What::Code, spec.name.as_str(), &beside(&spec.code))?;
     let mut imports = BTreeMap::new();
     for (channel, input) in &spec.inputs {
@@ -146,6 +148,30 @@ fn submit(session: &Session, file: &Path, tenant: &TenantArg) -> Result<(Scope, 
     let body = api::JobRun { file: shown, text, code, imports };
     let job = scope.client.post(&scope.route(&["jobs"]), &body)?;
     Ok((scope, job))
+}
+
+/// Imports the image that a job names, unless the node has it. The digest decides: what is at the path now must be what
+/// the job file pins.
+fn bring_image(
+    session: &Session,
+    scope: &Scope,
+    spec: &JobSpec,
+    beside: &dyn Fn(&str) -> PathBuf,
+) -> Result<(), Failure> {
+    let (form, path, digest) = match &spec.image {
+        ImageRef::Host => return Ok(()),
+        ImageRef::Directory { path, digest } => (Form::Directory, path, digest),
+        ImageRef::Oci { path, digest } => (Form::Oci, path, digest),
+    };
+    let known: Result<api::Image, Failure> =
+        scope.client.get(&scope.route(&["images", &format!("sha256:{digest}")]));
+    match known {
+        Ok(_) => Ok(()),
+        Err(failure) if failure.code == image::NOT_FOUND => {
+            image::bring(session, scope, form, &beside(path), &spec.name, *digest).map(drop)
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// The job that is meant: an id, or the name of the newest.

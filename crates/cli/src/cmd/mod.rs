@@ -9,6 +9,7 @@ pub(crate) mod doctor;
 pub(crate) mod endpoint;
 pub(crate) mod explain;
 pub(crate) mod help;
+pub(crate) mod image;
 mod import;
 pub(crate) mod inspect;
 pub(crate) mod job;
@@ -54,6 +55,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Doctor => doctor::run(&session),
         Command::Tenant(command) => tenant::run(&session, command)?,
         Command::Dataset(command) => dataset::run(&session, command)?,
+        Command::Image(command) => image::run(&session, command)?,
         Command::Model(command) => model::run(&session, command)?,
         Command::Bom(command) => bom::run(&session, command)?,
         Command::Endpoint(command) => endpoint::run(&session, command)?,

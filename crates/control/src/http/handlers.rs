@@ -11,7 +11,9 @@ use super::route::Params;
 use super::{BodyReader, LineSender, Pass, Reply};
 use crate::auth::Principal;
 use crate::node::Node;
-use crate::{Fail, auditlog, datasets, endpoints, imports, jobs, keys, models, posture, status, tenants};
+use crate::{
+    Fail, auditlog, datasets, endpoints, images, imports, jobs, keys, models, posture, status, tenants,
+};
 
 /// A request that may be handled.
 pub(crate) struct Call<'a> {
@@ -98,6 +100,8 @@ fn rest(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
         "dataset.verify" => {
             json(&datasets::verify(node, principal, &call.tenant()?, &call.named()?, call.version()?)?)
         }
+        "image.list" => json(&images::list(node, &call.tenant()?)?),
+        "image.show" => json(&images::show(node, &call.tenant()?, call.params.need("digest")?)?),
         "posture.run" => json(&posture::run(node, principal)?),
         "posture.show" => json(&posture::show(node)?),
         other => return Err(Fail::internal("an endpoint without a handler", other)),

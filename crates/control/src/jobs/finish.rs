@@ -17,6 +17,7 @@ use super::live::Live;
 use super::{Accepted, INPUT_CHANNEL, INPUT_CODE, change, stored_checkpoints};
 use crate::Fail;
 use crate::clock::{now, random};
+use crate::images::Programs;
 use crate::models::{self, Inspected, Registration, SignedModel};
 use crate::node::Node;
 
@@ -58,10 +59,12 @@ pub(super) fn finish(
     let _one = node.registering.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let version = models::next_version(node, &job.tenant, &job.name)?;
     let signed = models::sign(node, &job.tenant, job.name.as_str(), &files, cor)?;
+    let programs = Programs::of(node, &job.tenant, job.image.as_ref())?;
     let draft = Draft {
         node,
         job,
         spec,
+        programs: &programs,
         version,
         files: &files,
         entries: &entries,
@@ -118,6 +121,7 @@ struct Draft<'a> {
     node: &'a Node,
     job: &'a Job,
     spec: &'a JobSpec,
+    programs: &'a Programs,
     version: u64,
     files: &'a [File],
     entries: &'a [FileEntry],
@@ -266,7 +270,8 @@ impl Draft<'_> {
     fn job_record(&self) -> Result<bom::Job, Fail> {
         let Self { node, job, spec, .. } = self;
         let (accepted, _) = Accepted::of(job)?;
-        let config = training::RunConfig { job: job.id, spec, resume_step: None, restarts: 0 };
+        let image_env = self.programs.env();
+        let config = training::RunConfig { job: job.id, spec, resume_step: None, restarts: 0, image_env };
         let (checkpoints, decisions) = self.history()?;
         let hyperparameters = spec.hyperparameters.iter().map(|(name, value)| {
             let text = match value.to_json() {
@@ -327,29 +332,31 @@ impl Draft<'_> {
     }
 
     fn environment(&self) -> bom::Environment {
-        let facts = &self.node.facts;
-        let python = facts
-            .packages
-            .iter()
-            .find(|p| p.name == "python3")
-            .map_or(Fact::Unknown, |p| Fact::observed(&p.version, CONTROL));
-        let os =
-            facts.packages.iter().find(|p| p.name == "base-files").map_or(Fact::Unknown, |p| {
-                Fact::observed(format!("Debian, base-files {}", p.version), CONTROL)
-            });
+        let packages = self.programs.packages(self.node);
+        let version = |names: &[&str]| packages.iter().find(|p| names.contains(&p.name.as_str()));
+        let python = version(&["python3"]).map_or(Fact::Unknown, |p| Fact::observed(&p.version, CONTROL));
+        let os = match (version(&["base-files"]), version(&["alpine-baselayout"])) {
+            (Some(p), _) => Fact::observed(format!("Debian, base-files {}", p.version), CONTROL),
+            (None, Some(p)) => Fact::observed(format!("Alpine, alpine-baselayout {}", p.version), CONTROL),
+            (None, None) => Fact::Unknown,
+        };
+        let source = |source| match source {
+            image::packages::Source::Dpkg => bom::PackageSource::Dpkg,
+            image::packages::Source::Apk => bom::PackageSource::Apk,
+            image::packages::Source::Python => bom::PackageSource::Python,
+        };
         bom::Environment {
-            image: Fact::observed("host", CONTROL),
-            pinned: Fact::observed("false", CONTROL),
-            kernel: observed_or_unknown(&facts.kernel),
+            image: Fact::observed(self.programs.name(), CONTROL),
+            pinned: Fact::observed(self.programs.is_pinned(), CONTROL),
+            kernel: observed_or_unknown(&self.node.facts.kernel),
             os,
             python,
-            packages: facts
-                .packages
+            packages: packages
                 .iter()
                 .map(|p| bom::Package {
                     name: p.name.clone(),
                     version: p.version.clone(),
-                    source: bom::PackageSource::Dpkg,
+                    source: source(p.source),
                     digest: None,
                 })
                 .collect(),

@@ -27,6 +27,7 @@ pub(crate) use submit::submit;
 use crate::Fail;
 use crate::auth::Principal;
 use crate::clock::now;
+use crate::images::Programs;
 use crate::node::{Node, correlation, store_fail, time};
 use live::Live;
 
@@ -69,7 +70,7 @@ impl Accepted {
 }
 
 /// The contract that holds now: what a resumed run must agree with.
-fn contract(node: &Node, config: &RunConfig<'_>, inputs: &[Input]) -> Contract {
+fn contract(node: &Node, config: &RunConfig<'_>, inputs: &[Input], programs: &Programs) -> Contract {
     let part = |channel: &str| {
         inputs
             .iter()
@@ -89,9 +90,9 @@ fn contract(node: &Node, config: &RunConfig<'_>, inputs: &[Input]) -> Contract {
         config: training::contract::config_digest(&config.config_files()),
         env: training::contract::environment_digest(&config.environment()),
         command: training::contract::command_digest(&config.spec.command),
-        image: "host".to_owned(),
-        image_pinned: false,
-        packages: node.facts.packages_digest(),
+        image: programs.name(),
+        image_pinned: programs.is_pinned(),
+        packages: crate::hostfacts::packages_digest(&programs.packages(node)),
         data: data.collect(),
     }
 }
@@ -363,6 +364,7 @@ fn wire(node: &Node, job: &Job) -> Result<api::Job, Fail> {
         name: job.name.to_string(),
         state: job.state.as_str().to_owned(),
         reason: job.reason.clone(),
+        image: job.image.map_or_else(|| "host".to_owned(), |digest| format!("sha256:{digest}")),
         submitted: time(job.submitted_ms),
         ended: job.ended_ms.map(time),
         step,

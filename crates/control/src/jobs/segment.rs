@@ -22,6 +22,7 @@ use super::live::Live;
 use super::{INPUT_CHANNEL, INPUT_CODE, INPUT_CONFIG, change};
 use crate::Fail;
 use crate::clock::{now, random};
+use crate::images::Programs;
 use crate::node::Node;
 use crate::run::{FileRef, InputPlan, Purpose, Run, RunEvent, porter_refused, text};
 
@@ -57,6 +58,7 @@ pub(super) enum End {
 pub(super) struct Segment {
     job: Job,
     spec: JobSpec,
+    programs: Programs,
     from: Option<Checkpoint>,
     rejected: Vec<String>,
     continuation: Option<String>,
@@ -71,6 +73,7 @@ impl Segment {
     pub(super) fn new(
         job: Job,
         spec: JobSpec,
+        programs: Programs,
         contract: Contract,
         hardware: Vec<(String, String)>,
         from: Option<Checkpoint>,
@@ -91,7 +94,7 @@ impl Segment {
             correlation,
             monitor: Monitor::new(),
         };
-        Ok(Self { job, spec, from, rejected, continuation, chain, correlation, malformed: 0 })
+        Ok(Self { job, spec, programs, from, rejected, continuation, chain, correlation, malformed: 0 })
     }
 
     /// Runs it. The record of the job is as the segment leaves it.
@@ -201,11 +204,10 @@ impl Segment {
                     digest: f.digest,
                     scope: scope.clone(),
                 };
-                Ok(InputPlan {
-                    kind: input_kind(&input.channel)?,
-                    files: input.files.iter().map(file).collect(),
-                })
+                let kind = input_kind(&input.channel)?;
+                Ok(InputPlan::files(kind, input.files.iter().map(file).collect()))
             })
+            .chain(self.programs.input().map(Ok))
             .collect::<Result<Vec<_>, Fail>>()?;
         let purpose = Purpose {
             tenant: self.job.tenant.to_string(),
@@ -259,7 +261,7 @@ impl Segment {
     fn limits(&self) -> Limits {
         let resources = &self.spec.resources;
         Limits {
-            memory_bytes: resources.memory.bytes(),
+            memory_bytes: resources.memory.bytes().saturating_add(self.programs.memory_bytes()),
             cpu_milli: resources.cpu_milli,
             pids: resources.pids,
             scratch_bytes: resources.scratch.bytes(),
@@ -272,6 +274,7 @@ impl Segment {
             spec: &self.spec,
             resume_step: self.from.as_ref().and_then(|c| c.step),
             restarts: u32::try_from(self.job.segments.len()).unwrap_or(u32::MAX).saturating_sub(1),
+            image_env: self.programs.env(),
         };
         let env = config
             .environment()
@@ -285,7 +288,7 @@ impl Segment {
         let limit = |e| Fail::invalid(format!("the job: {e}"));
         Ok(Operation::Start {
             run: self.chain.run.bits(),
-            image: Image::Host {},
+            image: if self.programs.is_pinned() { Image::Pinned {} } else { Image::Host {} },
             program: Program::Command { argv: List::new(argv).map_err(limit)? },
             env: List::new(env).map_err(limit)?,
             cwd: text(DIR_CODE)?,

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::auth::Principal;
 use crate::clock::{now, random};
+use crate::images::Programs;
 use crate::keeper::keeper_scope;
 use crate::node::{Node, correlation, store_fail};
 use crate::{Fail, datasets};
@@ -40,11 +41,18 @@ pub(crate) fn submit(
         )));
     }
     check_host(node, &spec)?;
+    let image = match &spec.image {
+        ImageRef::Host => None,
+        ImageRef::Directory { digest, .. } | ImageRef::Oci { digest, .. } => Some(*digest),
+    };
+    let programs = Programs::of(node, tenant, image.as_ref())?;
+    check_memory(node, &spec, &programs)?;
     let at = now();
     let id = JobId::new(at, random::<10>()?);
     let inputs = inputs(node, tenant, request, &spec, id)?;
-    let config = RunConfig { job: id, spec: &spec, resume_step: None, restarts: 0 };
-    let pinned = contract(node, &config, &inputs);
+    let image_env = programs.env();
+    let config = RunConfig { job: id, spec: &spec, resume_step: None, restarts: 0, image_env };
+    let pinned = contract(node, &config, &inputs, &programs);
     let (parts, digest) = parts_of(&pinned);
     let accepted =
         Accepted { file: request.file.clone(), text: request.text.clone(), submitted_by: principal.actor() };
@@ -56,6 +64,7 @@ pub(crate) fn submit(
         contract: digest,
         contract_parts: parts,
         inputs,
+        image,
         state: JobState::Pending,
         reason: None,
         kek_version: None,
@@ -73,7 +82,8 @@ pub(crate) fn submit(
         .tenant(tenant.as_str())
         .actor(&principal.actor())
         .asset("job", &id.to_string(), Some(job.contract))
-        .detail("name", job.name.as_str());
+        .detail("name", job.name.as_str())
+        .detail("image", &programs.name());
     for (name, digest) in &job.contract_parts {
         event = event.detail(name, &digest.hex());
     }
@@ -96,6 +106,9 @@ fn parts_of(pinned: &Contract) -> (BTreeMap<String, Digest>, Digest) {
     ]);
     if let Some(packages) = pinned.packages {
         parts.insert("packages".to_owned(), packages);
+    }
+    if let Some(Ok(image)) = pinned.image.strip_prefix("sha256:").map(str::parse) {
+        parts.insert("image".to_owned(), image);
     }
     for data in &pinned.data {
         parts.insert(format!("data/{}", data.channel), data.manifest);
@@ -122,18 +135,11 @@ fn check_host(node: &Node, spec: &JobSpec) -> Result<(), Fail> {
     let cpus = node.facts.cpus.saturating_mul(1000);
     spec.check_capacity(cpus, base::ByteSize::from_bytes(node.facts.memory_bytes))
         .map_err(|e| Fail::explained(400, &e))?;
-    match spec.image {
-        ImageRef::Host if node.config.jobs.allow_host_image => {}
-        ImageRef::Host => {
-            return Err(Fail::invalid(
-                "this node does not allow `image = \"host\"`: the host's programs are not pinned",
-            )
-            .help("set `allow_host_image = true` below `[jobs]` in the node's configuration"));
-        }
-        ImageRef::Directory { .. } | ImageRef::Oci { .. } => {
-            return Err(Fail::invalid("images by digest are not supported by this version")
-                .help("write `image = \"host\"` in the job file"));
-        }
+    if spec.image == ImageRef::Host && !node.config.jobs.allow_host_image {
+        return Err(Fail::invalid(
+            "this node does not allow `image = \"host\"`: the host's programs are not pinned",
+        )
+        .help("name an image by its digest in the job file; `strongroom image digest PATH` says it"));
     }
     if spec.isolation == IsolationClass::Strict {
         return Err(Fail::invalid(
@@ -142,6 +148,22 @@ fn check_host(node: &Node, spec: &JobSpec) -> Result<(), Fail> {
         .help("write `class = \"standard\"` in the job file"));
     }
     Ok(())
+}
+
+/// An image is held in memory beside what the job asks for.
+fn check_memory(node: &Node, spec: &JobSpec, programs: &Programs) -> Result<(), Fail> {
+    let (image, job) = (programs.memory_bytes(), spec.resources.memory.bytes());
+    if image.saturating_add(job) <= node.facts.memory_bytes {
+        return Ok(());
+    }
+    let size = base::ByteSize::from_bytes;
+    Err(Fail::invalid(format!(
+        "the image takes {} of memory and the job {}; this node has {}",
+        size(image),
+        size(job),
+        size(node.facts.memory_bytes)
+    ))
+    .help("lower `memory` in the job file, or take a smaller image"))
 }
 
 fn inputs(
@@ -153,7 +175,8 @@ fn inputs(
 ) -> Result<Vec<Input>, Fail> {
     let code = node.imports.take_code(tenant, &request.code)?;
     let mut inputs = vec![input(INPUT_CODE, format!("code of {}", spec.name), code)];
-    let config = RunConfig { job: id, spec, resume_step: None, restarts: 0 };
+    // The configuration files do not depend on the image.
+    let config = RunConfig { job: id, spec, resume_step: None, restarts: 0, image_env: &[] };
     let mut files = Vec::new();
     for (name, bytes) in config.config_files() {
         let sealed = node.seal(&KeyScope::Tenant(tenant.clone()), &mut bytes.as_slice(), CONFIG_BYTES_MAX)?;

@@ -18,6 +18,7 @@ use super::segment::{End, Segment};
 use super::{Accepted, change, checkpoints, contract, finish};
 use crate::Fail;
 use crate::clock::{now, random};
+use crate::images::Programs;
 use crate::node::{Node, correlation, store_fail};
 
 /// How often a waiting supervisor looks whether it should stop.
@@ -124,8 +125,10 @@ fn prepare(
     cor: u128,
 ) -> Result<Option<Segment>, Fail> {
     let restarts = u32::try_from(job.segments.len()).unwrap_or(u32::MAX);
-    let config = RunConfig { job: job.id, spec, resume_step: None, restarts };
-    let pinned = contract(node, &config, &job.inputs);
+    let programs = Programs::of(node, &job.tenant, job.image.as_ref())?;
+    let image_env = programs.env();
+    let config = RunConfig { job: job.id, spec, resume_step: None, restarts, image_env };
+    let pinned = contract(node, &config, &job.inputs, &programs);
     let hardware = node.facts.hardware(spec.resources.threads());
     let (decision, chosen) =
         checkpoints::choose(node, &job.tenant, job.id, pinned.clone(), hardware.clone(), cor)?;
@@ -147,7 +150,17 @@ fn prepare(
         Decision::Chosen { continuation, .. } => Some(continuation.name().to_owned()),
         _ => None,
     };
-    Ok(Some(Segment::new(job.clone(), spec.clone(), pinned, hardware, chosen, rejected, continuation, cor)?))
+    Ok(Some(Segment::new(
+        job.clone(),
+        spec.clone(),
+        programs,
+        pinned,
+        hardware,
+        chosen,
+        rejected,
+        continuation,
+        cor,
+    )?))
 }
 
 /// Logs that a segment ended before the job was done.

@@ -50,7 +50,7 @@ const TRAINING: &[i64] = calls! {
 
 /// Filling and reading mounts, leases, watches; its own start is by descriptor.
 const PORTER: &[i64] = calls! {
-    SYS_execveat SYS_mkdir SYS_mkdirat SYS_unlink SYS_unlinkat SYS_rmdir SYS_rename SYS_renameat SYS_renameat2
+    SYS_execveat SYS_mkdir SYS_mkdirat SYS_linkat SYS_symlinkat SYS_unlink SYS_unlinkat SYS_rmdir SYS_rename SYS_renameat SYS_renameat2
     SYS_ftruncate SYS_fallocate SYS_fsync SYS_fdatasync SYS_fchmod SYS_utimensat SYS_copy_file_range
     SYS_sendfile SYS_inotify_init1 SYS_inotify_add_watch SYS_inotify_rm_watch SYS_signalfd4 SYS_umask
     SYS_socketpair SYS_mlock SYS_munlock SYS_fchdir SYS_chdir SYS_setrlimit

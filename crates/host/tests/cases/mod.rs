@@ -24,6 +24,7 @@ pub(crate) const ALL: &[Case] = &[
     ("USR1 goes only to a program that handles it", usr1),
     ("TERM reaches the program and its exit code says so", term),
     ("an input is refused while a writer is open and then cannot change", frozen_input),
+    ("an image is the root file system, and nothing of the host's is there", image),
     ("every protection reads back as enforced", report),
     ("the host's features are found by trying", probe),
     ("a helper has its own user and reaches only what it was given", helper),
@@ -39,10 +40,11 @@ fn exit_codes() {
 }
 
 fn no_such_command() {
-    let error = support::try_start(&Setting::default(), &["no-such-program"], Vec::new()).err().unwrap();
+    let error =
+        support::try_start(&Setting::default(), &["no-such-program"], None, Vec::new()).err().unwrap();
     let said = base::error::chain(&error);
     assert!(said.contains("execute the command"), "{said}");
-    let error = support::try_start(&Setting::default(), &["/etc/passwd"], Vec::new()).err().unwrap();
+    let error = support::try_start(&Setting::default(), &["/etc/passwd"], None, Vec::new()).err().unwrap();
     assert!(base::error::chain(&error).contains("execute the command"));
 }
 
@@ -225,6 +227,64 @@ fn frozen_input() {
     let done = running.finish();
     assert!(done.output.starts_with("verified\n") && !done.output.contains("CHANGED"), "{}", done.output);
     assert_eq!(done.output.matches("refused").count(), 5, "{}", done.output);
+}
+
+/// Copies a program of the host with the libraries that it loads.
+fn copy_program(root: &str, program: &str) {
+    let listed = std::process::Command::new("ldd").arg(program).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let libraries = listed.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned);
+    for path in libraries.chain([program.to_owned()]) {
+        // Where the merged directories of the host are links, the image has real ones.
+        let target = format!("{root}{path}");
+        std::fs::create_dir_all(std::path::Path::new(&target).parent().unwrap()).unwrap();
+        std::fs::copy(&path, &target).unwrap();
+    }
+}
+
+/// A frozen image with four programs and a few files.
+fn small_image(ids: Ids) -> OwnedFd {
+    let image = mounts::image(64 << 20, 256, ids.inner()).unwrap().root;
+    let root = format!("/proc/self/fd/{}", image.as_raw_fd());
+    for program in ["/usr/bin/env", "/usr/bin/find", "/usr/bin/touch", "/usr/bin/readlink"] {
+        copy_program(&root, program);
+    }
+    std::os::unix::fs::symlink("usr/bin", format!("{root}/bin")).unwrap();
+    for directory in ["opt/tool", "opt/ml", "dev", "srv"] {
+        std::fs::create_dir_all(format!("{root}/{directory}")).unwrap();
+    }
+    for file in ["opt/tool/own", "opt/ml/hidden", "dev/hidden", "top"] {
+        std::fs::write(format!("{root}/{file}"), "x").unwrap();
+    }
+    mounts::freeze(image.as_fd()).unwrap();
+    image
+}
+
+fn image() {
+    let setting = Setting { slot: 65_002, ..Setting::default() };
+    // A mount goes with the sandbox that it is attached in, so each has its own.
+    let run = |argv: &[&str]| {
+        let image = small_image(Ids::slot(setting.slot).unwrap());
+        let running = support::try_start(&setting, argv, Some(&image), Vec::new());
+        running.unwrap_or_else(|error| panic!("{}", base::error::chain(&error))).finish()
+    };
+    let found = run(&["/bin/find", "/", "-path", "/proc/pid", "-prune", "-o", "-print"]).output;
+    let has = |path: &str| found.lines().any(|line| line == path);
+    for path in ["/usr/bin/find", "/bin", "/opt/tool/own", "/opt/ml/model", "/srv", "/top", "/dev/null"] {
+        assert!(has(path), "{path} is missing in {found}");
+    }
+    // The platform's places are the platform's, and the host's programs are not there.
+    for path in
+        ["/opt/ml/hidden", "/dev/hidden", "/image", "/usr/bin/python3", "/etc/passwd", "/usr/bin/true"]
+    {
+        assert!(!has(path), "{path} is there in {found}");
+    }
+    for path in ["/usr/bin/new", "/srv/new", "/opt/tool/own", "/new", "/opt/new"] {
+        let done = run(&["touch", path]);
+        assert_ne!(done.end.code, Some(0), "{path} was written: {}", done.output);
+    }
+    // The control of the writes: where the job may, it can.
+    assert_eq!(run(&["touch", "/opt/ml/model/new"]).end.code, Some(0));
 }
 
 fn report() {

@@ -91,13 +91,14 @@ pub(crate) struct Done {
 
 /// Starts `argv` with these inputs (mount and place below /opt/ml).
 pub(crate) fn start(setting: &Setting, argv: &[&str], inputs: Vec<(&OwnedFd, String)>) -> Running {
-    try_start(setting, argv, inputs).unwrap_or_else(|error| panic!("{}", base::error::chain(&error)))
+    try_start(setting, argv, None, inputs).unwrap_or_else(|error| panic!("{}", base::error::chain(&error)))
 }
 
 /// As [`start`], with its error.
 pub(crate) fn try_start(
     setting: &Setting,
     argv: &[&str],
+    image: Option<&OwnedFd>,
     inputs: Vec<(&OwnedFd, String)>,
 ) -> Result<Running, host::HostError> {
     let ids = Ids::slot(setting.slot).unwrap();
@@ -108,6 +109,7 @@ pub(crate) fn try_start(
     let (output, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let spec = Spec {
         ids,
+        image,
         scratch: Some(&scratch),
         inputs,
         command: Command::Inside(argv.iter().map(|a| c(a)).collect()),

@@ -4,4 +4,6 @@
 #[cfg(test)]
 mod cases;
 #[cfg(test)]
+mod images;
+#[cfg(test)]
 mod support;

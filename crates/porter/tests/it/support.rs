@@ -54,6 +54,8 @@ pub(crate) struct Heard {
     pub(crate) output: Vec<u8>,
     pub(crate) metrics: Vec<(u64, String, String)>,
     pub(crate) failure: Option<String>,
+    pub(crate) packages: Vec<String>,
+    pub(crate) tree: Option<(Digest, u32, u64)>,
     files: Vec<SealedHere>,
     tensors: Vec<Tensor>,
     stages: Vec<PathBuf>,
@@ -207,6 +209,10 @@ impl Porter {
             }
             Told::Output { bytes } => heard.output.extend_from_slice(&bytes),
             Told::Failure { reason } => heard.failure = Some(reason.to_string()),
+            Told::Packages { packages } => {
+                heard.packages.extend(packages.iter().map(|p| format!("{}={}", p.name, p.version)));
+            }
+            Told::Tree { digest, entries, bytes } => heard.tree = Some((digest, entries, bytes)),
             Told::Collected { .. } | Told::Inspected { .. } => {}
         }
         None

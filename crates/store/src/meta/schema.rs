@@ -10,7 +10,8 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Append only; never edit one that was released.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE generation (
         one INTEGER PRIMARY KEY CHECK (one = 1),
         g INTEGER NOT NULL,
@@ -40,7 +41,12 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE receipt (owner TEXT NOT NULL, id TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
         PRIMARY KEY (owner, id)) STRICT, WITHOUT ROWID;
     CREATE UNIQUE INDEX receipt_id ON receipt (id);
-"];
+",
+    "
+    CREATE TABLE image (owner TEXT NOT NULL, digest TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
+        PRIMARY KEY (owner, digest)) STRICT, WITHOUT ROWID;
+",
+];
 
 /// Brings the database to the newest schema, one transaction a step.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@ const JOB: &str = include_str!("../../../../examples/fashion-mnist/job.toml");
 
 fn config(spec: &JobSpec) -> RunConfig<'_> {
     RunConfig {
+        image_env: &[],
         job: JobId::new(Timestamp::from_millis(1), [0; 10]),
         spec,
         resume_step: Some(120),

@@ -8,8 +8,8 @@ use ops::porter::{HASH_RESULT_MAX, HashResult};
 
 use super::porter::null;
 use super::{
-    Asked, Event, HASH_BASE_MS, HASH_BYTES_PER_S, Hash, HostError, InputState, OwnedFd, Reply, Response,
-    Runs, WardenError, mounts, now_ms, state, text,
+    Asked, Event, HASH_BASE_MS, HASH_BYTES_PER_S, Hash, HostError, InputKind, InputState, OwnedFd, Reply,
+    Response, Runs, WardenError, mounts, now_ms, state, text,
 };
 
 impl Runs {
@@ -32,7 +32,10 @@ impl Runs {
         let (result, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(HostError::at("make a pipe"))?;
         let null = null()?;
-        let argv = vec![text("strongroom-porter")?, text("hash")?];
+        let mut argv = vec![text("strongroom-porter")?, text("hash")?];
+        if mount.order.kind == (InputKind::Image {}) {
+            argv.push(text("--image")?);
+        }
         let fds = vec![
             (null.as_fd(), Reach::NotADirectory),
             (writer.as_fd(), Reach::NotADirectory),

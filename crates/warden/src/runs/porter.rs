@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use host::porter::Reach;
 
 use super::{
-    GroupLimits, HostError, Ids, Input, InputState, Limits, Mount, OwnedFd, Process, RUNS_MAX, Reply,
-    Response, Run, RunGroups, RunKind, Runs, SLOTS_OF_NODE, Settings, Text, WardenError, check, mounts,
-    place, state,
+    GroupLimits, HostError, Ids, Input, InputKind, InputState, Limits, Mount, OwnedFd, Process, RUNS_MAX,
+    Reply, Response, Run, RunGroups, RunKind, Runs, SLOTS_OF_NODE, Settings, Text, WardenError, check,
+    mounts, place, state,
 };
 
 /// Scratch of a training run.
@@ -32,6 +32,9 @@ impl Runs {
         check(limits, inputs)?;
         for input in inputs {
             place(&input.kind, kind)?;
+        }
+        if inputs.iter().filter(|input| input.kind == InputKind::Image {}).count() > 1 {
+            return Err(WardenError::Invalid("a run has one image at most".to_owned()));
         }
         let slot = self.free_slot().ok_or_else(|| state("start_porter", "no range of users is free"))?;
         let ids = match self.settings.single {
@@ -101,7 +104,8 @@ fn prepare(
 ) -> Result<(Parts, OwnedFd), WardenError> {
     let mut made = Vec::new();
     for order in inputs {
-        let root = mounts::input(order.bytes, order.files, ids.inner())?.root;
+        let make = if order.kind == (InputKind::Image {}) { mounts::image } else { mounts::input };
+        let root = make(order.bytes, order.files, ids.inner())?.root;
         made.push(Mount { root, order: order.clone(), state: InputState::Filling });
     }
     let scratch = match kind {

@@ -8,7 +8,7 @@ use base::id::EndpointId;
 use host::report::Expected;
 use host::sandbox::{Command, Spec};
 use host::seccomp::{self, Filter};
-use ops::warden::{EnvVar, Operation, Profile, Program};
+use ops::warden::{EnvVar, Image, InputKind, Operation, Profile, Program};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::{
@@ -21,8 +21,7 @@ const NAME: &str = "start";
 
 impl Runs {
     pub(super) fn start(&mut self, operation: &Operation) -> Result<Reply, WardenError> {
-        let Operation::Start { run: id, image: _, program, env, cwd, profile, wall_time_s } = operation
-        else {
+        let Operation::Start { run: id, image, program, env, cwd, profile, wall_time_s } = operation else {
             return Err(state(NAME, "the order is another"));
         };
         let settings = &self.settings;
@@ -42,13 +41,9 @@ impl Runs {
             Profile::Training => seccomp::Profile::Training,
             Profile::Inference => seccomp::Profile::Inference,
         };
+        run.check_image(image, program, settings.allow_host_image)?;
         let (work, exit) = match program {
             Program::Command { argv } => {
-                if !settings.allow_host_image {
-                    return Err(WardenError::Invalid(
-                        "the host's programs are not allowed as an image on this node".to_owned(),
-                    ));
-                }
                 let argv: Vec<CString> = argv.iter().map(|a| text(a)).collect::<Result<_, _>>()?;
                 if argv.is_empty() {
                     return Err(WardenError::Invalid("there is no command".to_owned()));
@@ -111,6 +106,25 @@ impl Runs {
 }
 
 impl Run {
+    /// The image of the order must be the one that the run has.
+    fn check_image(&self, image: &Image, program: &Program, host_allowed: bool) -> Result<(), WardenError> {
+        let refuse = |why: &str| Err(WardenError::Invalid(why.to_owned()));
+        let has_image = self.inputs.iter().any(|input| input.order.kind == InputKind::Image {});
+        match (image, program) {
+            (Image::Pinned {}, _) if !has_image => refuse("the run has no image"),
+            (Image::Host {}, _) if has_image => {
+                refuse("the run has an image, the order names the host's programs")
+            }
+            (Image::Pinned {}, Program::Runtime { .. }) => {
+                refuse("the runtime is the platform's own and needs no image")
+            }
+            (Image::Host {}, Program::Command { .. }) if !host_allowed => {
+                refuse("the host's programs are not allowed as an image on this node")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Starts the sandbox; the second value is the pipe on which its end will be told.
     fn launch(
         &self,
@@ -121,12 +135,16 @@ impl Run {
         profile: seccomp::Profile,
     ) -> Result<(Work, OwnedFd), WardenError> {
         let Some(output) = &self.output else { return Err(state(NAME, "the run was started before")) };
-        let mut inputs = Vec::new();
+        let (mut image, mut inputs) = (None, Vec::new());
         for input in &self.inputs {
-            inputs.push((&input.root, place(&input.order.kind, self.kind)?));
+            match place(&input.order.kind, self.kind)? {
+                Some(place) => inputs.push((&input.root, place)),
+                None => image = Some(&input.root),
+            }
         }
         let spec = Spec {
             ids: self.ids,
+            image,
             scratch: self.scratch.as_ref(),
             inputs,
             command,

@@ -208,6 +208,17 @@ fn whole_life(control: &Control) {
     refused(control.order(Operation::FreezeMount { run: 1, input: 9 }), "SR-WRD-0002");
     control.done(Operation::FreezeMount { run: 1, input: 1 });
     refused(control.order(start(1, "no-such-program-at-all", 0)), "SR-WRD-0003");
+    let mut pinned = start(1, "true", 10);
+    if let Operation::Start { image, .. } = &mut pinned {
+        *image = Image::Pinned {};
+    }
+    refused(control.order(pinned), "SR-WRD-0003");
+    let mut two = start_porter(9, b"verified");
+    if let Operation::StartPorter { inputs, .. } = &mut two {
+        let one = Input { kind: InputKind::Image {}, bytes: 4096, files: 1, manifest: manifest(b"x") };
+        *inputs = List::clip(vec![one.clone(), one]);
+    }
+    refused(control.order(two), "SR-WRD-0003");
     let script = "cat data /opt/ml/input/data/training/data; echo x > /opt/ml/model/m; exit 3";
     let pipe = control.done(start(1, script, 30));
     refused(control.order(start(1, "true", 10)), "SR-WRD-0002");

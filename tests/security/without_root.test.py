@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import rootfs  # noqa: E402
 from node import PROGRAMS, Failed, check, close, needs_root, run_tests, wait_for  # noqa: E402
 
 USER = 61_234
@@ -48,9 +49,10 @@ def an_ordinary_user_runs_a_job_and_is_told_what_is_missing():
     for path, text in (("job/job.toml", JOB), ("job/tiny.py", SCRIPT), ("job/words/a.txt", "a")):
         with open(os.path.join(home, path), "w") as file:
             file.write(text)
+    rootfs.make(os.path.join(home, "rootfs"))
     for directory, _, files in os.walk(home):
         for name in [directory] + [os.path.join(directory, f) for f in files]:
-            os.chown(name, USER, USER)
+            os.chown(name, USER, USER, follow_symlinks=False)
     node = None
     try:
         node = start(home)
@@ -65,6 +67,7 @@ def an_ordinary_user_runs_a_job_and_is_told_what_is_missing():
         for name in ("limit.memory", "limit.pids", "limit.cpu", "memory.noswap"):
             check(told[name] != "enforced", f"{name} is said to be enforced without root")
         check(told["user.own_range"] == "failed", "the shared user is not said to be a failure")
+        in_image(home)
         status = run(home, "status")
         check(any("separation" in p for p in status["problems"]), "status does not say that separation fails")
     finally:
@@ -75,6 +78,20 @@ def an_ordinary_user_runs_a_job_and_is_told_what_is_missing():
             except subprocess.TimeoutExpired:
                 node.kill()
         shutil.rmtree(home, ignore_errors=True)
+
+
+def in_image(home):
+    """The same job in an image of its own."""
+    line = run(home, "image", "digest", os.path.join(home, "rootfs"))["items"][0]["image"]
+    path = os.path.join(home, "job", "job.toml")
+    with open(path) as file:
+        text = file.read()
+    with open(path, "w") as file:
+        file.write(text.replace('image = "host"', f'image = "{line}"').replace('name = "tiny"', 'name = "in-image"'))
+    job = run(home, "job", "run", path)
+    wait_for("the job ends", lambda: run(home, "job", "show", job["id"], "--tenant", "acme")["state"] in ("finished", "held", "failed"), 60)
+    job = run(home, "job", "show", job["id"], "--tenant", "acme")
+    check(job["state"] == "finished" and line.endswith(job["image"]), f"the job is {job['state']}: {job.get('reason')}")
 
 
 def words(home, *arguments):

@@ -225,6 +225,16 @@ impl Porter {
         (fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()) * 10
     }
 
+    /// CPU nanoseconds of all threads of the porter so far (`schedstat`, which unlike `stat` counts no ticks).
+    pub(crate) fn cpu_ns(&self) -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let spent = |task: fs::DirEntry| {
+            let text = fs::read_to_string(task.path().join("schedstat")).unwrap();
+            text.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+        };
+        tasks.map(|task| spent(task.unwrap())).sum()
+    }
+
     /// Runs a program as the job.
     pub(crate) fn job(&self, program: &str, arguments: &[&str]) -> Child {
         Command::new("setpriv")

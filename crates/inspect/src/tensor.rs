@@ -88,33 +88,27 @@ impl Dtype {
     /// floats are judged by their own NaN and infinity patterns.
     pub(crate) fn all_finite(self, data: &[u8]) -> bool {
         match self {
-            Self::F64 | Self::C128 => {
-                chunks::<8>(data).all(|raw| u64::from_le_bytes(raw) & F64_EXP != F64_EXP)
-            }
-            Self::F32 | Self::C64 => {
-                chunks::<4>(data).all(|raw| u32::from_le_bytes(raw) & F32_EXP != F32_EXP)
-            }
-            Self::F16 => chunks::<2>(data).all(|raw| u16::from_le_bytes(raw) & 0x7c00 != 0x7c00),
-            Self::Bf16 => chunks::<2>(data).all(|raw| u16::from_le_bytes(raw) & 0x7f80 != 0x7f80),
-            Self::F8E4M3 => data.iter().all(|byte| byte & 0x7f != 0x7f),
-            Self::F8E5M2 => data.iter().all(|byte| byte & 0x7c != 0x7c),
+            Self::F64 | Self::C128 => none::<8>(data, |raw| u64::from_le_bytes(raw) & F64_EXP == F64_EXP),
+            Self::F32 | Self::C64 => none::<4>(data, |raw| u32::from_le_bytes(raw) & F32_EXP == F32_EXP),
+            Self::F16 => none::<2>(data, |raw| u16::from_le_bytes(raw) & 0x7c00 == 0x7c00),
+            Self::Bf16 => none::<2>(data, |raw| u16::from_le_bytes(raw) & 0x7f80 == 0x7f80),
+            Self::F8E4M3 => none::<1>(data, |[byte]| byte & 0x7f == 0x7f),
+            Self::F8E5M2 => none::<1>(data, |[byte]| byte & 0x7c == 0x7c),
             _ => true,
         }
     }
 
-    /// Sum of the squares of every element, for the types that models train in; integers and the rest have none.
-    fn squares(self, data: &[u8]) -> Option<f64> {
-        let square = |value: f64| value * value;
+    /// Whether every element is finite, and the sum of the squares of all, for the types that models train in;
+    /// integers and the rest have none.
+    fn look(self, data: &[u8]) -> (bool, Option<f64>) {
         match self {
-            Self::F64 => Some(chunks::<8>(data).map(|raw| square(f64::from_le_bytes(raw))).sum()),
-            Self::F32 => Some(chunks::<4>(data).map(|raw| square(f64::from(f32::from_le_bytes(raw)))).sum()),
+            Self::F64 => squares::<8>(data, f64::from_le_bytes),
+            Self::F32 => squares::<4>(data, |raw| f64::from(f32::from_le_bytes(raw))),
             // A BF16 is the upper half of an F32.
-            Self::Bf16 => Some(
-                chunks::<2>(data)
-                    .map(|raw| square(f64::from(f32::from_bits(u32::from(u16::from_le_bytes(raw)) << 16))))
-                    .sum(),
-            ),
-            _ => None,
+            Self::Bf16 => {
+                squares::<2>(data, |raw| f64::from(f32::from_bits(u32::from(u16::from_le_bytes(raw)) << 16)))
+            }
+            _ => (self.all_finite(data), None),
         }
     }
 }
@@ -122,8 +116,34 @@ impl Dtype {
 const F64_EXP: u64 = 0x7ff0_0000_0000_0000;
 const F32_EXP: u32 = 0x7f80_0000;
 
-fn chunks<const N: usize>(data: &[u8]) -> impl Iterator<Item = [u8; N]> {
-    data.as_chunks::<N>().0.iter().copied()
+/// Whether no element is odd. It looks at all of them: without a way out the compiler does several at once.
+fn none<const N: usize>(data: &[u8], odd: impl Fn([u8; N]) -> bool) -> bool {
+    !data.as_chunks::<N>().0.iter().fold(false, |seen, raw| seen | odd(*raw))
+}
+
+/// Sums kept beside each other, so that an addition need not wait for the one before.
+const LANES: usize = 16;
+
+/// Whether all elements are finite, and the sum of their squares. Element `i` goes to lane `i % LANES` and the lanes
+/// are added in order, so that equal data has an equal sum on every machine.
+fn squares<const N: usize>(data: &[u8], number: impl Fn([u8; N]) -> f64) -> (bool, Option<f64>) {
+    let (groups, rest) = data.as_chunks::<N>().0.as_chunks::<LANES>();
+    let mut lanes = [0_f64; LANES];
+    let mut odd = false;
+    let mut add = |lane: &mut f64, raw: &[u8; N]| {
+        let number = number(*raw);
+        *lane += number * number;
+        odd |= !number.is_finite();
+    };
+    for group in groups {
+        for (lane, raw) in lanes.iter_mut().zip(group) {
+            add(lane, raw);
+        }
+    }
+    for (lane, raw) in lanes.iter_mut().zip(rest) {
+        add(lane, raw);
+    }
+    (!odd, Some(lanes.iter().sum()))
 }
 
 /// The number of elements, or `None` on overflow.
@@ -162,14 +182,18 @@ pub(crate) struct Measured {
 impl Measure {
     pub(crate) fn new(dtype: Dtype, shape: &[u64]) -> Self {
         let hasher = header(dtype.as_str(), shape);
-        Self { hasher, dtype, finite: true, squares: dtype.squares(&[]) }
+        Self { hasher, dtype, finite: true, squares: dtype.look(&[]).1 }
     }
 
-    /// Adds whole elements.
+    /// Adds whole elements: all of them at once, or blocks of [`BLOCK`] bytes and what is left.
     pub(crate) fn update(&mut self, data: &[u8]) {
-        self.hasher.update(data);
-        self.finite = self.finite && self.dtype.all_finite(data);
-        self.squares = self.squares.zip(self.dtype.squares(data)).map(|(sum, more)| sum + more);
+        // What was just hashed is still in the cache when it is looked at.
+        for block in data.chunks(BLOCK) {
+            self.hasher.update(block);
+            let (finite, squares) = self.dtype.look(block);
+            self.finite = self.finite && finite;
+            self.squares = self.squares.zip(squares).map(|(sum, more)| sum + more);
+        }
     }
 
     pub(crate) fn finish(self) -> Measured {
@@ -252,29 +276,10 @@ pub(crate) fn walk(
     Some(())
 }
 
-/// Elements gathered before they are hashed.
+/// Bytes hashed and looked at together, 64 KiB: a multiple of every element's size, and small beside any cache.
+/// Elements of a strided view are gathered in blocks of the same size, so that the same numbers have the same sum of
+/// squares whatever their layout is.
 const BLOCK: usize = 64 << 10;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_norm_is_that_of_the_numbers_whatever_their_type() {
-        let norm = |dtype: Dtype, data: &[u8]| {
-            let mut measure = Measure::new(dtype, &[2]);
-            for half in data.chunks(data.len() / 2) {
-                measure.update(half);
-            }
-            measure.finish().norm_bits.map(f64::from_bits)
-        };
-        let f32s: Vec<u8> = [3f32, -4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-        let f64s: Vec<u8> = [3f64, -4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-        let bf16s: Vec<u8> =
-            [3f32, -4.0].iter().flat_map(|v| (v.to_bits() >> 16).to_le_bytes()[..2].to_vec()).collect();
-        assert_eq!(norm(Dtype::F32, &f32s), Some(5.0));
-        assert_eq!(norm(Dtype::F64, &f64s), Some(5.0));
-        assert_eq!(norm(Dtype::Bf16, &bf16s), Some(5.0));
-        assert_eq!(norm(Dtype::I64, &f64s), None);
-    }
-}
+mod tests;

@@ -35,4 +35,6 @@ mod sys;
 pub use error::HostError;
 pub use launch::{end, reap};
 pub use single::{die_with_parent, enter_user_namespace, keep_needed_capabilities};
-pub use sys::{Lease, Process, lease, set_lease, set_lease_signal, signal_fd, take_inherited};
+pub use sys::{
+    Lease, Process, lease, prefer_huge_pages, set_lease, set_lease_signal, signal_fd, take_inherited,
+};

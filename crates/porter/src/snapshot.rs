@@ -131,19 +131,25 @@ pub(crate) fn read_whole(dir: &OwnedFd, path: &str) -> Result<Vec<u8>, PorterErr
     let (fd, entry) = tree::open_file(dir.as_fd(), path)?;
     let failed = |source| PorterError::Io { doing: "reading", path: path.to_owned(), source };
     let size = usize::try_from(entry.size).map_err(|_| failed(std::io::ErrorKind::OutOfMemory.into()))?;
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(size).map_err(|_| failed(std::io::ErrorKind::OutOfMemory.into()))?;
+    let mut bytes = room(size).map_err(failed)?;
     bytes.resize(size, 0);
     let read = tree::read_at(fd.as_fd(), &mut bytes, 0).map_err(failed)?;
     if read == size { Ok(bytes) } else { Err(failed(std::io::ErrorKind::UnexpectedEof.into())) }
 }
 
+/// An empty buffer that takes so many bytes. Faults of small pages would cost more than the copy itself.
+fn room(size: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size).map_err(|_| std::io::ErrorKind::OutOfMemory)?;
+    host::prefer_huge_pages(&mut bytes);
+    Ok(bytes)
+}
+
 fn copy(file: &Leased, breaks: &Breaks) -> Result<Copied, NoCopy> {
     let size = usize::try_from(file.entry.size).map_err(|_| NoCopy::Busy)?;
-    let mut bytes = Vec::new();
     let failed =
         |source| NoCopy::Refused(PorterError::Io { doing: "reading", path: file.entry.path.clone(), source });
-    bytes.try_reserve_exact(size).map_err(|_| failed(std::io::ErrorKind::OutOfMemory.into()))?;
+    let mut bytes = room(size).map_err(failed)?;
     while bytes.len() < size {
         if breaks.pending() {
             return Err(NoCopy::Busy);

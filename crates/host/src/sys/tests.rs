@@ -34,3 +34,23 @@ fn an_inherited_descriptor_is_taken_once_and_must_be_open() {
 fn signal_masks_have_one_bit_per_signal() {
     assert_eq!(mask(&[1, 15]), 1 | 1 << 14);
 }
+
+#[test]
+fn advice_on_memory_changes_nothing_but_the_size_of_pages() {
+    let mut small = vec![1u8, 2, 3];
+    prefer_huge_pages(&mut small);
+    prefer_huge_pages(&mut Vec::new());
+    assert_eq!(small, [1, 2, 3]);
+    let mut large: Vec<u8> = Vec::with_capacity(5 * HUGE_PAGE);
+    large.extend_from_slice(&[7; 4096]);
+    prefer_huge_pages(&mut large);
+    assert_eq!((large.len(), large.capacity()), (4096, 5 * HUGE_PAGE));
+    assert!(large.iter().all(|b| *b == 7));
+    large.resize(5 * HUGE_PAGE, 9);
+    assert!(large[4096..].iter().all(|b| *b == 9));
+    // The kernel tells per mapping whether it was advised: flag `hg`.
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let supported = std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists();
+    let flags = |line: &str| line.starts_with("VmFlags:") && line.split_whitespace().any(|flag| flag == "hg");
+    assert_eq!(maps.lines().any(flags), supported);
+}

@@ -18,6 +18,7 @@ pub mod jcs;
 pub mod names;
 pub mod secret;
 pub mod size;
+pub mod tensor;
 pub mod time;
 pub mod wire;
 
@@ -25,4 +26,5 @@ pub use digest::{Digest, Hasher, hmac_sha256, sha256};
 pub use error::{Explain, Fault, Help, Retry};
 pub use secret::Secret;
 pub use size::ByteSize;
+pub use tensor::TensorDigest;
 pub use time::Timestamp;

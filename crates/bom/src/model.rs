@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use base::{Digest, Timestamp};
+use base::{Digest, TensorDigest, Timestamp};
 
 use crate::fact::{Evidence, Fact};
 
@@ -114,8 +114,8 @@ pub struct Tensor {
     pub dtype: String,
     /// Dimensions.
     pub shape: Vec<u64>,
-    /// SHA-256 of its type, shape and bytes, if read.
-    pub digest: Option<Digest>,
+    /// Of its type, shape and numbers, if read; says by which function.
+    pub digest: Option<TensorDigest>,
 }
 
 /// A run.

@@ -1,6 +1,6 @@
 //! What an inspection says: format, verdict, findings with stable codes, tensors.
 
-use base::Digest;
+use base::TensorDigest;
 
 use crate::limits;
 
@@ -130,9 +130,9 @@ pub struct TensorInfo {
     pub shape: Vec<u64>,
     /// IEEE 754 bits of the L2 norm as a 64-bit float, for F64, F32 and BF16; absent where measuring is off.
     pub norm_bits: Option<u64>,
-    /// SHA-256 over type, shape and little-endian row-major bytes (see [`crate::tensor`]); absent where
+    /// BLAKE3 over type, shape and little-endian row-major bytes (see [`crate::tensor`]); absent where
     /// measuring is off or the format does not hold plain numbers.
-    pub digest: Option<Digest>,
+    pub digest: Option<TensorDigest>,
 }
 
 /// The result of an inspection.

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Deref;
 
-use base::Digest;
 use base::wire::{Reader, WireError, Writer};
+use base::{Digest, TensorDigest};
 
 /// First byte of every message.
 const VERSION: u8 = 1;
@@ -231,6 +231,25 @@ impl Codec for Digest {
     }
     fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
         r.digest()
+    }
+}
+
+/// One byte for the function, then the digest.
+impl Codec for TensorDigest {
+    fn encode(&self, w: &mut Writer) {
+        let (function, digest) = match self {
+            Self::Sha256(digest) => (1, *digest),
+            Self::Blake3(bytes) => (2, Digest::from_bytes(*bytes)),
+        };
+        w.u8(function);
+        w.digest(&digest);
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        match r.u8()? {
+            1 => r.digest().map(Self::Sha256),
+            2 => r.digest().map(|digest| Self::Blake3(*digest.as_bytes())),
+            value => Err(WireError::Undefined { what: "hash function", value: value.into() }),
+        }
     }
 }
 

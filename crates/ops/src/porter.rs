@@ -20,7 +20,7 @@
 //! and tells `Told::Sealed`; when all files of a checkpoint or result are sealed it tells `Told::Committed` and
 //! control answers `Request::Accepted` or `Request::Rejected` (no answer).
 
-use base::Digest;
+use base::{Digest, TensorDigest};
 
 use crate::{Blob, List, Text};
 
@@ -162,8 +162,8 @@ record! {
         dtype: Text<16>,
         /// Its shape.
         shape: List<u64, 8>,
-        /// SHA-256 over `lp(dtype) ‖ u32 rank ‖ u64 dims ‖ little-endian bytes`.
-        digest: Digest,
+        /// Over type, shape and numbers, as `inspect::tensor` says.
+        digest: TensorDigest,
         /// IEEE 754 bits of its L2 norm as f64; none for types that have none.
         norm_bits: Option<u64>,
     }

@@ -72,3 +72,17 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn the_digest_of_a_tensor_travels_with_its_function() {
+    let digest = base::sha256(b"x");
+    let both = [base::TensorDigest::Sha256(digest), base::TensorDigest::Blake3(*digest.as_bytes())];
+    let bytes = both.map(|one| to_bytes(&one));
+    assert_ne!(bytes[0], bytes[1]);
+    for (one, bytes) in both.iter().zip(&bytes) {
+        assert_eq!(from_bytes::<base::TensorDigest>(bytes).unwrap(), *one);
+    }
+    let mut other = bytes[0].clone();
+    other[1] = 3;
+    assert!(from_bytes::<base::TensorDigest>(&other).is_err());
+}

@@ -1,7 +1,7 @@
 //! The signed description of one sealed checkpoint (training.md section 4), as canonical JSON.
 
 use base::id::{JobId, RunId};
-use base::{Digest, Explain, Hasher, Timestamp, jcs, sha256};
+use base::{Digest, Explain, Hasher, TensorDigest, Timestamp, jcs, sha256};
 use ops::porter::CommitRule;
 use serde_json::{Map, Value, json};
 
@@ -13,7 +13,38 @@ mod read;
 pub(crate) mod tests;
 
 /// Version of the format.
-pub const FORMAT: u64 = 1;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Tensors by SHA-256, whose digests do not say so. Read, no longer written.
+    V1,
+    /// Digests of tensors name their hash function.
+    V2,
+}
+
+impl Format {
+    /// What this version writes.
+    pub const NOW: Self = Self::V2;
+
+    const fn number(self) -> u64 {
+        match self {
+            Self::V1 => 1,
+            Self::V2 => 2,
+        }
+    }
+
+    fn from_number(number: u64) -> Option<Self> {
+        [Self::V1, Self::V2].into_iter().find(|format| format.number() == number)
+    }
+
+    /// The text of a digest. A format that cannot tell one function from another takes SHA-256 alone; any other
+    /// digest stands there with its function, which a reader of that format refuses.
+    fn tensor_digest(self, digest: TensorDigest) -> String {
+        match (self, digest) {
+            (Self::V1, TensorDigest::Sha256(digest)) => digest.hex(),
+            (_, digest) => digest.to_string(),
+        }
+    }
+}
 
 /// One file of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +76,8 @@ pub struct TensorEntry {
     pub dtype: String,
     /// Shape.
     pub shape: Vec<u64>,
-    /// SHA-256 over type, shape and little-endian bytes.
-    pub digest: Digest,
+    /// Over type, shape and numbers, as the inspector made it.
+    pub digest: TensorDigest,
     /// IEEE 754 bits of its L2 norm as f64.
     pub norm_bits: Option<u64>,
 }
@@ -98,6 +129,8 @@ impl Continuation {
 /// A sealed checkpoint. Equal values have equal bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
+    /// The format that it is written in.
+    pub format: Format,
     /// The job.
     pub job: JobId,
     /// The run that made it.
@@ -172,14 +205,20 @@ impl Explain for ManifestError {
     }
 }
 
-/// Digest of a set of tensors, sorted by name: equal states have equal digests whatever the file's layout is.
-pub fn state_digest(tensors: &[TensorEntry]) -> Digest {
+/// Digest of a set of tensors: SHA-256 over `sha256(name) ‖ d` of each, sorted by name. `d` is the tensor's own digest
+/// in format 1, and in format 2 the SHA-256 of that digest's text, which names its function. Equal states have equal
+/// digests whatever the file's layout is.
+pub fn state_digest(tensors: &[TensorEntry], format: Format) -> Digest {
     let mut sorted: Vec<&TensorEntry> = tensors.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
     let mut hasher = Hasher::new();
     for tensor in sorted {
         hasher.update(sha256(tensor.name.as_bytes()).as_bytes());
-        hasher.update(tensor.digest.as_bytes());
+        let digest = match (format, tensor.digest) {
+            (Format::V1, TensorDigest::Sha256(digest)) => digest,
+            (_, digest) => sha256(digest.to_string().as_bytes()),
+        };
+        hasher.update(digest.as_bytes());
     }
     hasher.finish()
 }
@@ -220,7 +259,7 @@ impl Manifest {
         let hardware: Map<String, Value> =
             self.hardware.iter().map(|(k, v)| (k.clone(), Value::from(v.clone()))).collect();
         json!({
-            "v": FORMAT,
+            "v": self.format.number(),
             "job": self.job.to_string(),
             "run": self.run.to_string(),
             "version": self.version,
@@ -230,8 +269,8 @@ impl Manifest {
             "sealed_at": self.sealed_at.as_millis(),
             "commit_rule": self.commit_rule.name(),
             "files": files.into_iter().map(file_json).collect::<Vec<_>>(),
-            "tensors": tensors.into_iter().map(tensor_json).collect::<Vec<_>>(),
-            "state_digest": state_digest(&self.tensors).hex(),
+            "tensors": tensors.into_iter().map(|t| tensor_json(t, self.format)).collect::<Vec<_>>(),
+            "state_digest": state_digest(&self.tensors, self.format).hex(),
             "contract": contract_json(&self.contract),
             "hardware": hardware,
             "resume": {
@@ -257,12 +296,12 @@ fn file_json(file: &FileEntry) -> Value {
     })
 }
 
-fn tensor_json(tensor: &TensorEntry) -> Value {
+fn tensor_json(tensor: &TensorEntry, format: Format) -> Value {
     json!({
         "name": tensor.name,
         "dtype": tensor.dtype,
         "shape": tensor.shape,
-        "digest": tensor.digest.hex(),
+        "digest": format.tensor_digest(tensor.digest),
         // Canonical JSON has no fractions: the 64 bits of the number, in hex.
         "norm": tensor.norm_bits.map(|bits| format!("{bits:016x}")),
     })

@@ -230,7 +230,7 @@ fn card_properties(bom: &ModelBom, model: &Model) -> Value {
             properties.put("origin", "tensors=observed");
             for tensor in tensors {
                 let shape: Vec<String> = tensor.shape.iter().map(ToString::to_string).collect();
-                let digest = tensor.digest.map_or_else(String::new, |d| format!(" sha256:{d}"));
+                let digest = tensor.digest.map_or_else(String::new, |d| format!(" {d}"));
                 let text = format!("{} [{}]{digest}", tensor.dtype, shape.join(", "));
                 properties.put(&format!("tensor:{}", tensor.name), text);
             }

@@ -11,7 +11,7 @@ use ops::porter::{CommitRule, Request, Told};
 use store::records::{Checkpoint, CheckpointState, File, Object};
 use store::{Stage, StoreError};
 use training::contract::Contract;
-use training::manifest::{FileEntry, Manifest, ResumeNote, TensorEntry};
+use training::manifest::{FileEntry, Format, Manifest, ResumeNote, TensorEntry};
 use training::monitor::{Monitor, Verdict};
 use training::policy::{Kept, removable};
 use training::resume::{Candidate, Check, Conditions, Decision, Resume, Step, Trusted};
@@ -247,6 +247,7 @@ impl ChainContext {
         let verdict = training::monitor::verdict(&findings);
         let sealed_at = now();
         let manifest = Manifest {
+            format: Format::NOW,
             job: self.job,
             run: self.run,
             version: head.as_ref().map_or(1, |h| h.version.saturating_add(1)),

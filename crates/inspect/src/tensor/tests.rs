@@ -76,3 +76,39 @@ fn the_norm_of_many_numbers_is_theirs_and_the_same_for_every_layout() {
     assert_eq!(strided.digest, whole.digest);
     assert!(strided.finite);
 }
+
+/// Expected values by the `blake3` package of Python (version 1.0): `blake3(header + blake3(data).digest())`.
+#[test]
+fn the_digest_is_that_of_another_implementation() {
+    let floats: Vec<u8> = (0_u8..6).flat_map(|at| f32::from(at).to_le_bytes()).collect();
+    // The input of BLAKE3's published test vectors; the first is one of their lengths.
+    let pattern: Vec<u8> = (0..300_000_u32).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    let published = "bc3e3d41a1146b069abffad3c0d44860cf664390afce4d9661f7902e7943e085";
+    assert_eq!(blake3::hash(&pattern[..102_400]).to_hex().as_str(), published);
+    let cases: [(Dtype, &[u64], &[u8], &str); 5] = [
+        (Dtype::F32, &[2, 3], &floats, "367d3f0bd90a713985e36318c921cde97c748c7b18fb0daba56a8acc03d5e530"),
+        (
+            Dtype::U8,
+            &[102_400],
+            &pattern[..102_400],
+            "67bfaa30b089fa18dc3198c67aeed9b3359f93830584bc7bfd9b917000a5f109",
+        ),
+        (
+            Dtype::U8,
+            &[3, 100_000],
+            &pattern,
+            "d3964a4117ed2e7c488e6d71c875c6e35bbfd07c991ebccbd278bc455b61906a",
+        ),
+        (Dtype::F64, &[], &[0; 8], "ef1f627ba1d3d90a6727ece3f4c85b5b0eafa01f51694898b504a2b2d44e5096"),
+        (Dtype::F32, &[0], &[], "7345af1970213584b63f6affc8993eeeb1753677896336e857327153ffbed05e"),
+    ];
+    for (dtype, shape, data, expected) in cases {
+        let mut measure = Measure::new(dtype, shape);
+        measure.update(data);
+        assert_eq!(measure.finish().digest.to_string(), format!("b3:{expected}"), "{dtype:?} {shape:?}");
+        // In blocks, as a view is gathered.
+        let mut measure = Measure::new(dtype, shape);
+        data.chunks(BLOCK).for_each(|block| measure.update(block));
+        assert_eq!(measure.finish().digest.to_string(), format!("b3:{expected}"), "{dtype:?} {shape:?}");
+    }
+}

@@ -2,11 +2,11 @@
 
 use std::str::FromStr;
 
-use base::{Digest, Timestamp};
+use base::{Digest, TensorDigest, Timestamp};
 use ops::porter::CommitRule;
 use serde_json::Value;
 
-use super::{FileEntry, Manifest, ManifestError, ResumeNote, TensorEntry};
+use super::{FileEntry, Format, Manifest, ManifestError, ResumeNote, TensorEntry};
 use crate::contract::{ChannelDigest, Contract};
 use crate::limits;
 use crate::monitor::Verdict;
@@ -72,15 +72,14 @@ pub(super) fn manifest(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         return Err(ManifestError::TooLong { len: bytes.len() });
     }
     let v: Value = serde_json::from_slice(bytes).map_err(|e| wrong("v", format!("is not JSON: {e}")))?;
-    if number(&v, "v")? != super::FORMAT {
-        return Err(wrong("v", "is another version"));
-    }
+    let format = Format::from_number(number(&v, "v")?).ok_or_else(|| wrong("v", "is another version"))?;
     let rule = text(&v, "commit_rule")?;
     let note = get(&v, "resume")?;
     let monitor = get(&v, "monitor")?;
     let verdict = text(monitor, "verdict")?;
     let hardware = get(&v, "hardware")?.as_object().ok_or_else(|| wrong("hardware", "is not an object"))?;
     let manifest = Manifest {
+        format,
         job: parse(&v, "job")?,
         run: parse(&v, "run")?,
         version: number(&v, "version")?,
@@ -90,7 +89,7 @@ pub(super) fn manifest(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         sealed_at: Timestamp::from_millis(number(&v, "sealed_at")?),
         commit_rule: CommitRule::from_name(&rule).ok_or_else(|| wrong("commit_rule", "is not known"))?,
         files: list(&v, "files", limits::CHECKPOINT_FILES_MAX, file)?,
-        tensors: list(&v, "tensors", limits::CHECKPOINT_TENSORS_MAX, tensor)?,
+        tensors: list(&v, "tensors", limits::CHECKPOINT_TENSORS_MAX, |t| tensor(t, format))?,
         contract: contract(get(&v, "contract")?)?,
         hardware: hardware
             .iter()
@@ -126,12 +125,15 @@ fn file(v: &Value) -> Result<FileEntry, ManifestError> {
     })
 }
 
-fn tensor(v: &Value) -> Result<TensorEntry, ManifestError> {
+fn tensor(v: &Value, format: Format) -> Result<TensorEntry, ManifestError> {
     Ok(TensorEntry {
         name: text(v, "name")?,
         dtype: text(v, "dtype")?,
         shape: list(v, "shape", 64, |d| d.as_u64().ok_or_else(|| wrong("shape", "has no whole number")))?,
-        digest: parse(v, "digest")?,
+        digest: match format {
+            Format::V1 => TensorDigest::Sha256(parse(v, "digest")?),
+            Format::V2 => parse(v, "digest")?,
+        },
         norm_bits: option(v, "norm", |v, f| {
             u64::from_str_radix(&text(v, f)?, 16).map_err(|_| wrong(f, "is not 64 bits in hex"))
         })?,

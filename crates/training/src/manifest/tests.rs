@@ -4,6 +4,7 @@ use crate::monitor::Verdict;
 /// A manifest of this version over its predecessor's bytes.
 pub(crate) fn sample(version: u64, prev: Option<Digest>) -> Manifest {
     Manifest {
+        format: Format::NOW,
         job: JobId::from_bits(7),
         run: RunId::from_bits(8),
         version,
@@ -27,14 +28,14 @@ pub(crate) fn sample(version: u64, prev: Option<Digest>) -> Manifest {
                 name: "b".into(),
                 dtype: "f32".into(),
                 shape: vec![2, 3],
-                digest: sha256(b"t"),
+                digest: TensorDigest::Blake3([5; 32]),
                 norm_bits: Some(1.5f64.to_bits()),
             },
             TensorEntry {
                 name: "a".into(),
                 dtype: "i64".into(),
                 shape: vec![],
-                digest: sha256(b"u"),
+                digest: TensorDigest::Blake3([6; 32]),
                 norm_bits: None,
             },
         ],
@@ -105,5 +106,51 @@ fn the_order_of_tensors_does_not_change_the_state_digest() {
     let manifest = sample(1, None);
     let mut other = manifest.tensors.clone();
     other.reverse();
-    assert_eq!(state_digest(&manifest.tensors), state_digest(&other));
+    let digest = |tensors: &[TensorEntry]| state_digest(tensors, manifest.format);
+    assert_eq!(digest(&manifest.tensors), digest(&other));
+}
+
+/// The sample as version 1 of the format had it.
+fn first_format() -> Manifest {
+    let mut manifest = sorted(sample(3, Some(sha256(b"prev"))));
+    manifest.format = Format::V1;
+    for (tensor, of) in manifest.tensors.iter_mut().zip([b"u", b"t"]) {
+        tensor.digest = TensorDigest::Sha256(sha256(of));
+    }
+    manifest
+}
+
+#[test]
+fn manifests_of_the_first_format_are_read_and_keep_their_bytes() {
+    let manifest = first_format();
+    let bytes = manifest.to_bytes().unwrap();
+    // Digest of what the code before the second format wrote for this sample.
+    let written = "ab7d995a0df511457587f1acd29bc423733f306eee43e4dd1cedfe0a7334e49e";
+    assert_eq!(Manifest::digest_of(&bytes).hex(), written);
+    assert_eq!(Manifest::from_bytes(&bytes).unwrap(), manifest);
+}
+
+#[test]
+fn no_digest_of_one_function_is_taken_for_that_of_another() {
+    let text = |manifest: &Manifest| String::from_utf8(manifest.to_bytes().unwrap()).unwrap();
+    // The first format has no place for BLAKE3.
+    let mut manifest = first_format();
+    manifest.tensors[0].digest = TensorDigest::Blake3([5; 32]);
+    assert!(Manifest::from_bytes(text(&manifest).as_bytes()).is_err());
+    // The second takes no digest without its function.
+    let good = text(&sample(1, None));
+    assert_eq!(good.matches("\"b3:").count(), 2);
+    assert!(Manifest::from_bytes(good.as_bytes()).is_ok());
+    assert!(Manifest::from_bytes(good.replace("\"b3:", "\"").as_bytes()).is_err());
+    // Another function with the same bytes is another state.
+    assert!(Manifest::from_bytes(good.replace("\"b3:", "\"sha256:").as_bytes()).is_err());
+    let mut other = sample(1, None);
+    for tensor in &mut other.tensors {
+        if let TensorDigest::Blake3(bytes) = tensor.digest {
+            tensor.digest = TensorDigest::Sha256(Digest::from_bytes(bytes));
+        }
+    }
+    assert_eq!(Manifest::from_bytes(text(&other).as_bytes()).unwrap(), sorted(other.clone()));
+    let digest = |manifest: &Manifest| state_digest(&manifest.tensors, manifest.format);
+    assert_ne!(digest(&other), digest(&sample(1, None)));
 }

@@ -6,7 +6,7 @@ fn tensor(name: &str, norm: f64) -> TensorEntry {
         name: name.into(),
         dtype: "f32".into(),
         shape: vec![4],
-        digest: sha256(&norm.to_le_bytes()),
+        digest: base::TensorDigest::Sha256(sha256(&norm.to_le_bytes())),
         norm_bits: Some(norm.to_bits()),
     }
 }

@@ -13,6 +13,8 @@ import time
 
 import torch
 
+# With two threads each waits for the other, and anything that runs beside them stops both: that would be measured.
+torch.set_num_threads(1)
 ballast = torch.randn(int(sys.argv.pop(1)) * 250_000)
 beside = sys.argv.pop(1)
 # One stretch of steps after each checkpoint; the first, before any, is of neither kind.

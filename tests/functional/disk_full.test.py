@@ -81,15 +81,28 @@ def a_checkpoint_that_finds_no_room_is_an_alarm_and_the_job_goes_on(node):
     check(node.job(job)["state"] == "running", f"the job is {node.job(job)['state']}: {node.job(job)['reason']}")
     versions = [c["version"] for c in node.checkpoints(job)]
     check(set(c["version"] for c in sealed) <= set(versions), f"{sealed} became {versions}")
-    give_back()
-    wait_for("a checkpoint after there is room", lambda: node.checkpoints(job)[-1]["version"] > max(versions), 30)
 
     def failed(found):
         bad = [e for e in found if e["unmapped"]["strongroom"]["outcome"] in ("failure", "refused")]
         return [e for e in bad if job in str(e) and "no space" in str(e).lower()]
 
-    # Looked for once there is room: the log takes entries on a full disk, the tiles that a search reads may lag.
+    # The log takes entries on a full disk; what a search reads of it may lag, and then the answer says so.
+    def told():
+        shown = node.run("-o", "json", "audit", "search", "--limit", 0, "--kind", "checkpoint.")
+        check(shown.code == 0, shown.err)
+        answer = shown.json()
+        hidden = answer["not_searchable"]
+        check(answer["log_entries"] == answer["searched_to"] + hidden, f"{answer['log_entries']} entries: {answer['searched_to']} searched, {hidden} not")
+        check((hidden > 0) == ("not yet searchable" in shown.err), f"{hidden} entries cannot be searched: {shown.err}")
+        return hidden, failed(answer["items"])
+
+    hidden, found = told()
+    check(hidden or found, "the failed sealing is neither found nor said to be among what cannot be searched yet")
+    lag = wait_for("a search says how much of the log it did not see", lambda: fill(node, 0) and told()[0], 20, 0.5)
+    give_back()
+    wait_for("a checkpoint after there is room", lambda: node.checkpoints(job)[-1]["version"] > max(versions), 30)
     check(failed(node.events("--kind", "checkpoint.", until=failed, seconds=20)), "no entry tells that sealing failed, and why")
+    wait_for(f"all is searchable once there is room, {lag} entries were not", lambda: told()[0] == 0, 20, 0.5)
     node.ok("job", "stop", job, "--tenant", "acme")
     node.wait_job(job, until=("stopped",), seconds=20)
     newest = [c for c in node.checkpoints(job) if c["state"] == "good"]

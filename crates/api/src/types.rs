@@ -384,9 +384,14 @@ wire! {
         entries: Vec<serde_json::Value>,
         /// Index up to which was searched (exclusive).
         searched_to: u64,
-        /// Pass as `from` to go on; absent at the end of the log.
+        /// Pass as `from` to go on; absent at the end of what can be searched.
         #[serde(default)]
         next: Option<u64>,
+        /// Entries that the log holds durably, as the keeper says.
+        log_entries: u64,
+        /// How many of them, the oldest, can be searched. Fewer than `log_entries` where the disk did not take what
+        /// a search reads: the newest entries are safe in the log and appear once there is room.
+        searchable_entries: u64,
     }
 
     /// Files of the audit log, for an export.

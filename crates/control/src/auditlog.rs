@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{Entries, LogFiles, Receipt};
 use audit::checkpoint::Checkpoint;
@@ -47,6 +48,9 @@ const EVIDENCE_KINDS: [&str; 8] = [
 const EVIDENCE_MAX: usize = 200;
 /// Entries read from disk at once.
 const STEP: u64 = 256;
+/// Longest wait for the newest entries to be searchable, in milliseconds: the keeper publishes them 20 ms after they
+/// are durable, and where it cannot, it tries again each second.
+const PUBLISH_WAIT_MS: u64 = 300;
 
 /// The log's directory, read-only.
 #[derive(Debug, Clone)]
@@ -66,6 +70,18 @@ impl LogDir {
             .map_err(|e| Fail::explained(500, &e))?;
         let head = Checkpoint::open(&self.need("checkpoint")?, &key).map_err(|e| Fail::explained(500, &e))?;
         Ok((head, key))
+    }
+
+    /// The signed head, once it covers `entries`, or as it is when they were waited for long enough.
+    fn head_of(&self, entries: u64) -> Result<Checkpoint, Fail> {
+        let since = now();
+        loop {
+            let (head, _) = self.head()?;
+            if head.size.get() >= entries || now().millis_since(since) >= PUBLISH_WAIT_MS {
+                return Ok(head);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn need(&self, path: &str) -> Result<Vec<u8>, Fail> {
@@ -118,7 +134,7 @@ impl Filter<'_> {
     }
 }
 
-/// Searches the log, oldest first. A tenant sees its own entries only.
+/// Searches the log, oldest first. A tenant sees its own entries only. The answer says how much of the log it covers.
 pub(crate) fn search(
     node: &Arc<Node>,
     principal: &Principal,
@@ -139,7 +155,9 @@ pub(crate) fn search(
             .transpose()
     };
     let log = LogDir::of(node);
-    let (head, _) = log.head()?;
+    // What is durable, as the keeper says: the tiles that a search reads lag behind on a full disk.
+    let durable = node.keeper.status()?.log_size;
+    let head = log.head_of(durable)?;
     let limit = number("limit")?.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
     let from = match number("last")? {
         Some(last) => head.size.get().saturating_sub(last.min(SCAN_MAX)),
@@ -155,7 +173,8 @@ pub(crate) fn search(
     };
     let get = |name: &str| query.get(name).map(String::as_str);
     let filter = Filter { tenant, kind: get("kind"), correlation: get("correlation"), text: get("text") };
-    let found = scan(&log, head.size, from, limit, &filter)?;
+    let found =
+        Entries { log_entries: durable.max(head.size.get()), ..scan(&log, head.size, from, limit, &filter)? };
     let event =
         Event::new(EventKind::LogRead, Phase::Outcome, Outcome::Success, now().as_millis(), correlation()?)
             .tenant(tenant.unwrap_or(""))
@@ -169,6 +188,13 @@ pub(crate) fn search(
 }
 
 fn scan(log: &LogDir, size: TreeSize, from: u64, limit: u64, filter: &Filter<'_>) -> Result<Entries, Fail> {
+    let found = |entries, at: u64| Entries {
+        entries,
+        searched_to: at,
+        next: (at < size.get()).then_some(at),
+        log_entries: size.get(),
+        searchable_entries: size.get(),
+    };
     let mut at = from.min(size.get());
     let stop = size.get().min(at.saturating_add(SCAN_MAX));
     let mut entries = Vec::new();
@@ -183,12 +209,12 @@ fn scan(log: &LogDir, size: TreeSize, from: u64, limit: u64, filter: &Filter<'_>
                     serde_json::from_slice(&bytes).map_err(|e| Fail::internal("an entry is not JSON", e))?;
                 entries.push(value);
                 if u64::try_from(entries.len()).unwrap_or(u64::MAX) >= limit {
-                    return Ok(Entries { entries, searched_to: at, next: (at < size.get()).then_some(at) });
+                    return Ok(found(entries, at));
                 }
             }
         }
     }
-    Ok(Entries { entries, searched_to: at, next: (at < size.get()).then_some(at) })
+    Ok(found(entries, at))
 }
 
 /// Entries of a tenant about one asset of it, newest part of the log only: event and phase, index, fingerprint

@@ -30,6 +30,8 @@ const PAGE: u32 = 1000;
 const EXPORT_TRIES: u32 = 20;
 /// How often the length of the log is looked at.
 const TAIL_EVERY: Duration = Duration::from_millis(500);
+/// And where the newest entries cannot be searched yet.
+const TAIL_LATE: Duration = Duration::from_secs(5);
 
 const ENTRIES: &[Column] = &[
     Column::new("unmapped.strongroom.index", "INDEX", Kind::Plain),
@@ -95,8 +97,9 @@ fn search(session: &Session, args: &SearchArgs) -> Result<Answer, Failure> {
     let client = session.client()?;
     let mut found: std::collections::VecDeque<Value> = std::collections::VecDeque::new();
     let (mut from, mut dropped) = (args.from.unwrap_or(0), false);
-    let searched = loop {
+    let (searched, log, hidden) = loop {
         let page: api::Entries = client.get(&query(args, from))?;
+        let hidden = hidden(&page);
         for entry in page.entries.into_iter().filter(|entry| matches(args, entry)) {
             found.push_back(entry);
             if args.limit > 0 && found.len() > args.limit {
@@ -106,7 +109,7 @@ fn search(session: &Session, args: &SearchArgs) -> Result<Answer, Failure> {
         }
         match page.next {
             Some(next) if next > from => from = next,
-            _ => break page.searched_to,
+            _ => break (page.searched_to, page.log_entries, hidden),
         }
     };
     let items: Vec<Value> = found.into_iter().collect();
@@ -114,6 +117,8 @@ fn search(session: &Session, args: &SearchArgs) -> Result<Answer, Failure> {
     if let Value::Object(map) = &mut answer.json {
         map.insert("searched_to".to_owned(), searched.into());
         map.insert("more".to_owned(), dropped.into());
+        map.insert("log_entries".to_owned(), log.into());
+        map.insert("not_searchable".to_owned(), hidden.into());
     }
     if session.style.format == Format::Text && session.style.fields.is_empty() {
         let text: String = items.iter().map(line).collect();
@@ -121,7 +126,22 @@ fn search(session: &Session, args: &SearchArgs) -> Result<Answer, Failure> {
         answer.view = View::Text { text, rows: "items", columns: ENTRIES };
     }
     let more = if dropped { "; the newest of them are shown, see more with --limit" } else { "" };
-    Ok(answer.hint(format!("searched {searched} entries{more}")))
+    if hidden > 0 {
+        say(&not_searchable(hidden));
+    }
+    Ok(answer.hint(format!("searched {searched} of {log} entries{more}")))
+}
+
+/// The newest entries that are in the log and that the search could not see.
+const fn hidden(page: &api::Entries) -> u64 {
+    page.log_entries.saturating_sub(page.searchable_entries)
+}
+
+fn not_searchable(hidden: u64) -> String {
+    let (entries, are) = if hidden == 1 { ("entry", "is") } else { ("entries", "are") };
+    format!(
+        "warning: the {hidden} newest {entries} of the log {are} durable but not yet searchable: is the disk full? see `strongroom doctor`"
+    )
 }
 
 /// An entry for people.
@@ -153,7 +173,7 @@ fn tail(session: &Session, args: &SearchArgs) -> Result<(), Failure> {
     };
     let size = || client.get::<api::Status>("/status").map(|status| status.log_size);
     let mut from = args.from.map_or_else(size, Ok)?;
-    let mut known = None;
+    let (mut known, mut told) = (None, 0);
     loop {
         let now = size()?;
         if now <= from || known.is_some_and(|known| now <= known) {
@@ -175,6 +195,16 @@ fn tail(session: &Session, args: &SearchArgs) -> Result<(), Failure> {
         from = page.next.unwrap_or(page.searched_to).max(from);
         // The read just made stands at the end of the log now.
         known = page.next.is_none().then(|| page.searched_to.saturating_add(1));
+        let hidden = hidden(&page);
+        if hidden > 0 {
+            if told == 0 {
+                say(&not_searchable(hidden));
+            }
+            // They appear without a new entry, and each look makes one: seldom, until the disk has room.
+            known = None;
+            std::thread::sleep(TAIL_LATE);
+        }
+        told = hidden;
     }
 }
 

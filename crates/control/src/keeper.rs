@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use base::Digest;
 use link::{KeeperClient, KeeperError, LinkError};
-use ops::Text;
 use ops::event::{Event, Outcome, Phase};
 use ops::keeper::{Request, Response, Role, Scope};
+use ops::{Key32, Text};
 
 use crate::Fail;
 use crate::clock::now;
@@ -157,8 +157,8 @@ impl Keeper {
         }
     }
 
-    pub(crate) fn wrap(&self, scope: Scope, dek: [u8; 32], digest: Digest) -> Result<Wrapped, Fail> {
-        match self.call(&Request::Wrap { scope, dek, digest })? {
+    pub(crate) fn wrap(&self, scope: Scope, dek: &[u8; 32], digest: Digest) -> Result<Wrapped, Fail> {
+        match self.call(&Request::Wrap { scope, dek: Key32::new(dek), digest })? {
             Response::Wrapped { name, kek_version, blob } => Ok(Wrapped { name, kek_version, blob }),
             other => Err(unexpected(&other)),
         }
@@ -172,7 +172,7 @@ impl Keeper {
         actor: &str,
         purpose: &str,
         correlation: u128,
-    ) -> Result<[u8; 32], Fail> {
+    ) -> Result<Key32, Fail> {
         let request = Request::Unwrap {
             scope,
             name: wrapped.name,

@@ -97,12 +97,12 @@ pub(crate) fn local_key(keeper: &Keeper, path: &Path, purpose: &'static str) -> 
                 kek_version: u64::from_le_bytes(version.try_into().map_err(|_| damaged(path))?),
                 blob: blob.try_into().map_err(|_| damaged(path))?,
             };
-            keeper.unwrap(scope, &wrapped, "platform", purpose, correlation)
+            keeper.unwrap(scope, &wrapped, "platform", purpose, correlation).map(|key| key.expose(|key| *key))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let key = random::<32>()?;
             keeper.create_scope(scope.clone(), correlation)?;
-            let wrapped = keeper.wrap(scope, key, digest)?;
+            let wrapped = keeper.wrap(scope, &key, digest)?;
             let mut bytes = wrapped.kek_version.to_le_bytes().to_vec();
             bytes.extend_from_slice(wrapped.name.as_bytes());
             bytes.extend_from_slice(&wrapped.blob);
@@ -143,7 +143,7 @@ impl Node {
         let mut import = self.objects.import(seal).map_err(store_fail)?;
         import.read_from(source).map_err(store_fail)?;
         let Staged { stage, digest, len, dek } = import.finish().map_err(store_fail)?;
-        dek.expose(|dek| self.adopt(scope, stage, digest, len, *dek))?;
+        dek.expose(|dek| self.adopt(scope, stage, digest, len, dek))?;
         Ok(SealedObject { digest, len })
     }
 
@@ -154,7 +154,7 @@ impl Node {
         stage: Stage,
         digest: Digest,
         len: u64,
-        dek: [u8; 32],
+        dek: &[u8; 32],
     ) -> Result<ObjectName, Fail> {
         let key = (scope.clone(), digest);
         let _turn = self.placing.turn(&digest);
@@ -231,8 +231,8 @@ impl Node {
         correlation: u128,
     ) -> Result<store::SefReader, Fail> {
         let (wrapped, file) = self.open_object(scope, digest)?;
-        let mut dek = self.keeper.unwrap(keeper_scope(scope), &wrapped, actor, purpose, correlation)?;
-        let dek = vault::Dek::take(&mut dek);
+        let dek = self.keeper.unwrap(keeper_scope(scope), &wrapped, actor, purpose, correlation)?;
+        let dek = dek.expose(|key| vault::Dek::take(&mut { *key }));
         store::SefReader::open(file, &dek, scope, digest).map_err(store_fail)
     }
 

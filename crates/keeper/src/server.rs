@@ -11,7 +11,7 @@ use zeroize::Zeroize;
 use crate::error::KeeperError;
 use crate::limits::{CONNECTIONS_MAX, SEND_TIMEOUT};
 use crate::policy;
-use crate::service::{Peer, Service, refusal, wipe};
+use crate::service::{Peer, Service, refusal};
 
 /// Serves for ever.
 ///
@@ -76,7 +76,7 @@ fn serve(conn: &Conn, cred: PeerCred, service: &Service) {
         };
         let request = ops::from_bytes::<Request>(&message);
         message.zeroize();
-        let (mut response, go_on) = match (request, peer) {
+        let (response, go_on) = match (request, peer) {
             (Err(error), _) => (refusal(&error.into()), false),
             (Ok(Request::Hello { role }), None) => {
                 match policy::role_of(cred.uid, role, &service.config().users, service.own_uid()) {
@@ -91,7 +91,8 @@ fn serve(conn: &Conn, cred: PeerCred, service: &Service) {
             (Ok(request), Some(peer)) => (service.answer(peer, request), true),
         };
         let mut bytes = ops::to_bytes(&response);
-        wipe(&mut response);
+        // A key in it is wiped with it.
+        drop(response);
         let sent = conn.send(&bytes, &[]);
         bytes.zeroize();
         if sent.is_err() || !go_on {

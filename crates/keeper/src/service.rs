@@ -10,12 +10,11 @@ use base::{Digest, Explain};
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use ops::keeper::{CHECKPOINT_CONTEXT, Request, Response, Role, Scope, SignKind};
 use ops::receipt::Receipt;
-use ops::{Blob, Text};
+use ops::{Blob, Key32, Text};
 use vault::keys::{
     Dek, FreshDek, KekProvider, ObjectName, ProviderInfo, WrappedKey, object_name, unwrap_dek, wrap_dek,
 };
 use vault::scope::KeyScope;
-use zeroize::Zeroize;
 
 use crate::clock;
 use crate::error::KeeperError;
@@ -130,8 +129,8 @@ impl Service {
             Request::Status {} => Ok(self.status()),
             Request::Append { events } => self.append(peer, events.into_inner()),
             Request::CreateScope { scope, correlation } => self.create_scope(&scope, correlation),
-            Request::Wrap { scope, mut dek, digest } => {
-                let dek = FreshDek::take(&mut dek);
+            Request::Wrap { scope, dek, digest } => {
+                let dek = dek.expose(|key| FreshDek::take(&mut { *key }));
                 self.wrap(&scope, &dek, &digest)
             }
             Request::Unwrap { scope, name, blob, kek_version, actor, purpose, correlation } => {
@@ -244,7 +243,7 @@ impl Service {
             Ok(dek) => {
                 // Durable first, released after.
                 let index = self.record(event(EventKind::KeyRelease, Outcome::Success))?;
-                Ok(Response::Unwrapped { dek: dek.expose(|key| *key), index })
+                Ok(Response::Unwrapped { dek: dek.expose(Key32::new), index })
             }
             Err(error) => {
                 let exhausted = matches!(error, KeeperError::Budget(_));
@@ -336,11 +335,4 @@ struct Release<'a> {
     actor: &'a str,
     purpose: &'a str,
     correlation: u128,
-}
-
-/// Wipes the key in an answer once it was sent.
-pub(crate) fn wipe(response: &mut Response) {
-    if let Response::Unwrapped { dek, .. } = response {
-        dek.zeroize();
-    }
 }

@@ -5,6 +5,7 @@ use std::ops::Deref;
 
 use base::wire::{Reader, WireError, Writer};
 use base::{Digest, TensorDigest};
+use zeroize::Zeroize;
 
 /// First byte of every message.
 const VERSION: u8 = 1;
@@ -224,6 +225,52 @@ macro_rules! scalar {
     )*};
 }
 scalar!(u8 => u8, u16 => u16, u32 => u32, u64 => u64, u128 => u128, bool => bool);
+
+/// A data key on its way between two processes: never printed, wiped when it is dropped.
+#[derive(Clone)]
+pub struct Key32([u8; 32]);
+
+impl Key32 {
+    /// A copy of a key; the caller wipes its own.
+    pub const fn new(key: &[u8; 32]) -> Self {
+        Self(*key)
+    }
+
+    /// Lets `use_it` see the key.
+    pub fn expose<R>(&self, use_it: impl FnOnce(&[u8; 32]) -> R) -> R {
+        use_it(&self.0)
+    }
+}
+
+impl Drop for Key32 {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl PartialEq for Key32 {
+    /// In constant time.
+    fn eq(&self, other: &Self) -> bool {
+        base::digest::ct_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Key32 {}
+
+impl fmt::Debug for Key32 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key32(..)")
+    }
+}
+
+impl Codec for Key32 {
+    fn encode(&self, w: &mut Writer) {
+        w.raw(&self.0);
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        r.array().map(Self)
+    }
+}
 
 impl Codec for Digest {
     fn encode(&self, w: &mut Writer) {

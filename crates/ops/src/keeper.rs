@@ -7,7 +7,7 @@ use base::id::JobId;
 
 use crate::event::Event;
 use crate::receipt::Receipt;
-use crate::{List, Text};
+use crate::{Key32, List, Text};
 
 /// Most events in one `Append`.
 pub const BATCH_MAX: usize = 32;
@@ -91,7 +91,7 @@ choice! {
         5 Wrap { /// Scope of the object.
             scope: Scope,
             /// The data key, used for one sealing attempt.
-            dek: [u8; 32],
+            dek: Key32,
             /// SHA-256 of the plaintext.
             digest: Digest },
         /// Releases a data key, logged before it is returned and within the tenant's budget. Control.
@@ -168,7 +168,7 @@ choice! {
             blob: [u8; 60] },
         /// To `Unwrap`.
         6 Unwrapped { /// The data key.
-            dek: [u8; 32],
+            dek: Key32,
             /// Log entry of the release.
             index: u64 },
         /// To `Sign`.

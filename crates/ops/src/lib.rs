@@ -19,7 +19,7 @@ pub mod receipt;
 pub mod snapshot;
 pub mod warden;
 
-pub use codec::{Blob, Codec, List, Text, TextError, from_bytes, to_bytes};
+pub use codec::{Blob, Codec, Key32, List, Text, TextError, from_bytes, to_bytes};
 
 /// Longest message, in bytes; longer ones are refused before they are read.
 pub const MESSAGE_MAX: usize = 64 * 1024;

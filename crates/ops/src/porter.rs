@@ -22,7 +22,7 @@
 
 use base::{Digest, TensorDigest};
 
-use crate::{Blob, List, Text};
+use crate::{Blob, Key32, List, Text};
 
 /// Most tensors told in one message.
 pub const TENSORS_MAX: usize = 128;
@@ -41,7 +41,7 @@ record! {
         /// Key scope under which it was sealed.
         scope: Text<128>,
         /// Its data key.
-        dek: [u8; 32],
+        dek: Key32,
     }
 }
 
@@ -204,7 +204,7 @@ choice! {
             /// SHA-256 of the plaintext.
             digest: Digest,
             /// Its data key.
-            dek: [u8; 32],
+            dek: Key32,
             /// Format, as inspected.
             format: Text<32>,
             /// Verdict of the inspection: load, load-with-policy, refuse.

@@ -1,6 +1,6 @@
 use crate::event::{Event, EventKind, Outcome, Phase};
-use crate::keeper::{Request, Scope};
-use crate::{Blob, List, Text, from_bytes, to_bytes, warden};
+use crate::keeper::{Request, Response, Scope};
+use crate::{Blob, Key32, List, Text, from_bytes, porter, to_bytes, warden};
 
 fn event() -> Event {
     Event::new(EventKind::ModelLoad, Phase::Intent, Outcome::Unknown, 7, 9)
@@ -41,6 +41,47 @@ fn limits_hold_on_both_sides() {
     assert!(Blob::<1>::new(vec![0; 2]).is_err());
     let long = to_bytes(&Text::<10>::clip("0123456789"));
     assert!(from_bytes::<Text<9>>(&long).is_err());
+}
+
+/// 0xd7 is 215: neither the hex nor the list of a key's bytes stands in what is printed of a message.
+#[test]
+fn no_key_is_printed() {
+    let key = || Key32::new(&[0xd7; 32]);
+    let (digest, scope) = (base::sha256(b"x"), Scope { tenant: Text::clip("acme"), job: None });
+    let file = || porter::SealedFile {
+        path: Text::clip("a"),
+        size: 1,
+        digest,
+        scope: Text::clip("acme"),
+        dek: key(),
+    };
+    let sealed = porter::Told::Sealed {
+        ticket: 1,
+        path: Text::clip("a"),
+        size: 1,
+        digest,
+        dek: key(),
+        format: Text::clip("npy"),
+        verdict: Text::clip("load"),
+        findings: List::default(),
+        all_finite: None,
+    };
+    let shown = [
+        format!("{:?}", key()),
+        format!("{:?}", file()),
+        format!("{:?}", porter::Request::Fill { input: 0, file: file() }),
+        format!("{:?}", porter::Request::Restore { file: file() }),
+        format!("{sealed:?}"),
+        format!("{:?}", Request::Wrap { scope, dek: key(), digest }),
+        format!("{:?}", Response::Unwrapped { dek: key(), index: 1 }),
+        format!("{:?}", crate::snapshot::MacKey([0xd7; 32])),
+    ];
+    for text in shown {
+        assert!(!text.contains("215") && !text.to_lowercase().contains("d7d7"), "{text}");
+    }
+    // And on the wire it is there.
+    assert_eq!(from_bytes::<porter::Told>(&to_bytes(&sealed)).unwrap(), sealed);
+    assert_ne!(key(), Key32::new(&[0xd8; 32]));
 }
 
 #[test]

@@ -84,8 +84,7 @@ fn verify(file: &SealedFile, sealed: BorrowedFd<'_>) -> Result<Opener, PorterErr
     let layout = Layout::parse(&header, file_len).map_err(sealed_error(path))?;
     let mut tags = vec![0u8; layout.tags_len()];
     read_exact(sealed, &mut tags, layout.tags_offset(), path)?;
-    let mut key = file.dek;
-    let dek = Dek::take(&mut key);
+    let dek = file.dek.expose(|key| Dek::take(&mut { *key }));
     let opener =
         Opener::verify(&header, tags, file_len, &dek, &scope, &file.digest).map_err(sealed_error(path))?;
     let found = opener.layout().plaintext_len();

@@ -427,7 +427,7 @@ impl Porter {
                 path,
                 size: sealed.layout.plaintext_len(),
                 digest: sealed.digest,
-                dek: sealed.dek.expose(|key| *key),
+                dek: sealed.dek.expose(ops::Key32::new),
                 format: Text::clip(found.format.as_str()),
                 verdict: Text::clip(found.verdict.as_str()),
                 findings: found.told_findings(),

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use base::id::{CheckpointId, JobId, RunId};
 use base::names::Name;
-use base::{Digest, Secret, Timestamp};
+use base::{Digest, Timestamp};
+use ops::Key32;
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use ops::keeper::SignKind;
 use ops::porter::{CommitRule, Request, Told};
@@ -34,7 +35,7 @@ pub(super) struct SealedStage {
     pub(super) path: String,
     pub(super) size: u64,
     pub(super) digest: Digest,
-    dek: Secret<[u8; 32]>,
+    dek: Key32,
     pub(super) format: String,
     pub(super) verdict: String,
     pub(super) findings: Vec<String>,
@@ -79,7 +80,7 @@ impl Tickets {
                     path: path.to_string(),
                     size: *size,
                     digest: *digest,
-                    dek: Secret::new(*dek),
+                    dek: dek.clone(),
                     format: format.to_string(),
                     verdict: verdict.to_string(),
                     findings: findings.iter().map(ToString::to_string).collect(),
@@ -140,7 +141,7 @@ impl SealedStage {
         let dek = self.dek.expose(|dek| vault::Dek::take(&mut { *dek }));
         self.stage.reader(&dek, scope, &self.digest).map_err(store_fail)?;
         let (stage, digest, size) = (self.stage, self.digest, self.size);
-        let name = self.dek.expose(|dek| node.adopt(scope, stage, digest, size, *dek))?;
+        let name = self.dek.expose(|dek| node.adopt(scope, stage, digest, size, dek))?;
         let file = File {
             path: self.path.clone(),
             size: self.size,

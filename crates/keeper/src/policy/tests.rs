@@ -14,7 +14,7 @@ fn requests() -> Vec<Request> {
         Request::Status {},
         Request::Append { events: List::default() },
         Request::CreateScope { scope: scope.clone(), correlation: 0 },
-        Request::Wrap { scope: scope.clone(), dek: [0; 32], digest },
+        Request::Wrap { scope: scope.clone(), dek: ops::Key32::new(&[0; 32]), digest },
         Request::Unwrap {
             scope: scope.clone(),
             name: digest,

@@ -5,7 +5,7 @@ use link::{Conn, KeeperError};
 use ops::event::{Event, EventKind, Outcome, Phase};
 use ops::keeper::{Request, Response, Role, Scope, SignKind};
 use ops::receipt::Receipt;
-use ops::{Text, from_bytes, to_bytes};
+use ops::{Key32, Text, from_bytes, to_bytes};
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::support::{Dir, Node, event, names};
@@ -35,13 +35,14 @@ fn a_key_is_wrapped_released_and_logged_first() {
     assert_eq!(code(client.object_name(scope.clone(), digest)), "SR-KPR-0019");
     assert_eq!(client.create_scope(scope.clone(), 1).unwrap(), 1);
     assert_eq!(client.create_scope(scope.clone(), 1).unwrap(), 1);
-    let wrapped = client.call(&Request::Wrap { scope: scope.clone(), dek: [0x5a; 32], digest }).unwrap();
+    let wrapped =
+        client.call(&Request::Wrap { scope: scope.clone(), dek: Key32::new(&[0x5a; 32]), digest }).unwrap();
     let Response::Wrapped { name, kek_version: 1, blob } = wrapped else { panic!("{wrapped:?}") };
     assert_eq!(client.object_name(scope.clone(), digest).unwrap(), name);
 
     let released = client.call(&unwrap_request(&scope, name, blob)).unwrap();
     let Response::Unwrapped { dek, index } = released else { panic!("{released:?}") };
-    assert_eq!(dek, [0x5a; 32]);
+    assert_eq!(dek, Key32::new(&[0x5a; 32]));
     // When the answer is here, the entry is on the disk.
     let entries = node.entries();
     let entry = &entries[usize::try_from(index).unwrap()];
@@ -67,7 +68,7 @@ fn a_key_is_wrapped_released_and_logged_first() {
     let keeper = node.start();
     let client = keeper.client(Role::Control);
     let again = client.call(&unwrap_request(&scope, name, blob)).unwrap();
-    assert!(matches!(again, Response::Unwrapped { dek, .. } if dek == [0x5a; 32]));
+    assert!(matches!(again, Response::Unwrapped { dek, .. } if dek == Key32::new(&[0x5a; 32])));
     node.verified(1);
 }
 
@@ -79,7 +80,7 @@ fn the_budget_of_a_tenant_ends_its_releases_and_nobody_elses() {
     let mut made = Vec::new();
     for name in ["acme", "globex"] {
         client.create_scope(tenant(name), 1).unwrap();
-        let wrap = Request::Wrap { scope: tenant(name), dek: [1; 32], digest: sha256(b"p") };
+        let wrap = Request::Wrap { scope: tenant(name), dek: Key32::new(&[1; 32]), digest: sha256(b"p") };
         let Response::Wrapped { name, blob, .. } = client.call(&wrap).unwrap() else { panic!() };
         made.push((name, blob));
     }

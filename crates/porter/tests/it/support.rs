@@ -190,7 +190,7 @@ impl Porter {
             Told::Sealed { path, size, digest, dek, verdict, all_finite, .. } => {
                 assert_eq!(verdict.as_str(), "load");
                 let stage = heard.stages.last().unwrap();
-                let content = open(stage, dek, &digest);
+                let content = open(stage, dek.expose(|key| *key), &digest);
                 assert_eq!(content.len() as u64, size);
                 assert_eq!(base::sha256(&content), digest);
                 heard.files.push(SealedHere { path: path.to_string(), content, all_finite });
@@ -316,7 +316,7 @@ pub(crate) fn seal(dir: &Path, path: &str, content: &[u8]) -> (SealedFile, File,
         size: content.len() as u64,
         digest: base::sha256(content),
         scope: Text::new(SCOPE).unwrap(),
-        dek: key(7),
+        dek: ops::Key32::new(&key(7)),
     };
     (file, File::open(&stored).unwrap(), stored)
 }

@@ -6,7 +6,7 @@ fn sealed(store: &store::ObjectStore, path: &str) -> SealedStage {
         path: path.to_owned(),
         size: 1,
         digest: base::sha256(b"x"),
-        dek: Secret::new([7; 32]),
+        dek: Key32::new(&[7; 32]),
         format: "safetensors".to_owned(),
         verdict: "load".to_owned(),
         findings: Vec::new(),

@@ -11,7 +11,7 @@ import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import work  # noqa: E402
-from node import Node, check, close, run_tests, send  # noqa: E402
+from node import Node, check, close, flip, run_tests, send  # noqa: E402
 
 
 class Served:
@@ -199,6 +199,24 @@ def what_was_refused_is_recorded(served):
     served.node.log_verifies()
 
 
+def a_model_whose_bytes_changed_is_set_aside_and_the_log_says_so_before_and_after(served):
+    node = served.node
+    node.wait_job(node.submit(work.served(node.path("changed"), name="changed", steps=3)))
+    model = node.ok("model", "show", "changed@1", "--tenant", "acme")
+    own = set(model["objects"]) - set(node.ok("model", "show", "lin@1", "--tenant", "acme")["objects"])
+    flip(node.object_file(sorted(own or model["objects"])[0]))
+    node.run("endpoint", "deploy", "changed", "changed@1", "--tenant", "acme")
+    state = node.ok("model", "show", "changed@1", "--tenant", "acme")["state"]
+    check(state == "quarantined", f"the model is {state}")
+
+    def phases(found):
+        own = [e["unmapped"]["strongroom"] for e in found]
+        return [(o["phase"], o["outcome"]) for o in own]
+
+    found = node.events("--kind", "model.quarantine", "--asset", "changed@1", until=lambda f: len(f) >= 2)
+    check(phases(found) == [("intent", "unknown"), ("outcome", "success")], phases(found))
+
+
 def a_stopped_endpoint_answers_nobody(served):
     connection = served.node.connect()
     path = urllib.parse.urlsplit(served.url).path
@@ -223,6 +241,7 @@ if __name__ == "__main__":
                 slow_clients_are_cut_and_hold_up_nobody,
                 a_client_that_reads_slowly_holds_up_nobody,
                 what_was_refused_is_recorded,
+                a_model_whose_bytes_changed_is_set_aside_and_the_log_says_so_before_and_after,
                 a_stopped_endpoint_answers_nobody,
             ],
             served,

@@ -50,6 +50,9 @@ class Job:
         check(state in ("quarantined", "rejected"), f"version {refused['version']} is {state}")
         found = node.events("--kind", "checkpoint.", "--asset", job, until=lambda f: rejected(f, refused))
         check(rejected(found, refused), "no entry of the log tells of it")
+        aside = node.events("--kind", "checkpoint.quarantine", "--asset", f"{job}/{refused['version']}", until=lambda f: len(f) >= 2)
+        phases = [e["unmapped"]["strongroom"]["phase"] for e in aside]
+        check(phases[:2] == ["intent", "outcome"], f"{refused['version']} was set aside, the log has {phases}")
 
 
 def rejected(found, refused):

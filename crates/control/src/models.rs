@@ -334,23 +334,24 @@ pub(crate) fn verify(
 /// Sets a model aside: it is not served any more, and stays as evidence.
 pub(crate) fn quarantine(node: &Node, model: &Model, reason: &str, cor: u128) -> Result<(), Fail> {
     let event =
-        Event::new(EventKind::ModelQuarantine, Phase::Outcome, Outcome::Success, now().as_millis(), cor)
+        Event::new(EventKind::ModelQuarantine, Phase::Intent, Outcome::Unknown, now().as_millis(), cor)
             .tenant(model.tenant.as_str())
             .asset("model", &format!("{}@{}", model.name, model.version), Some(model.root_digest))
             .severity(Severity::Critical)
             .because(reason);
-    node.keeper.append(event)?;
     let key = (model.name.clone(), model.version);
-    node.meta
-        .transaction(|tx| {
-            let rows = tx.of(&model.tenant);
-            let Some(mut stored) = rows.get::<Model>(&key)? else { return Ok(()) };
-            stored.record.state = ModelState::Quarantined;
-            stored.record.reason = Some(reason.to_owned());
-            rows.update(&stored)?;
-            Ok::<_, StoreError>(())
-        })
-        .map_err(store_fail)
+    node.keeper.audited(event, || {
+        node.meta
+            .transaction(|tx| {
+                let rows = tx.of(&model.tenant);
+                let Some(mut stored) = rows.get::<Model>(&key)? else { return Ok(()) };
+                stored.record.state = ModelState::Quarantined;
+                stored.record.reason = Some(reason.to_owned());
+                rows.update(&stored)?;
+                Ok::<_, StoreError>(())
+            })
+            .map_err(store_fail)
+    })
 }
 
 pub(crate) fn signature_of(model: &Model) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! What the keeper does when it is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use audit::Signer;
@@ -76,6 +76,8 @@ pub(crate) struct Service {
     signers: Signers,
     log: Log,
     budgets: Mutex<BTreeMap<String, Budget>>,
+    /// Scopes whose making is not told to its end in the log.
+    untold: Mutex<BTreeSet<KeyScope>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -106,7 +108,8 @@ pub(crate) fn provider_text(info: ProviderInfo) -> String {
 impl Service {
     pub(crate) fn new(config: Config, state: State, keys: KeySet, signers: Signers, log: Log) -> Self {
         let budgets = Mutex::new(BTreeMap::new());
-        Self { config, state, keys: Mutex::new(keys), signers, log, budgets }
+        let untold = Mutex::new(BTreeSet::new());
+        Self { config, state, keys: Mutex::new(keys), signers, log, budgets, untold }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -191,20 +194,37 @@ impl Service {
 
     fn create_scope(&self, scope: &Scope, correlation: u128) -> Result<Response, KeeperError> {
         let scope = key_scope(scope)?;
-        let mut keys = locked(&self.keys);
-        let made = keys.create(&self.state, &scope)?;
-        let kek_version = keys.scope(&scope)?.version;
-        drop(keys);
-        if made.is_some() {
-            // The keys exist; if the log does not take the entry, the answer is no and asking again finds them.
-            let event = self
-                .event(EventKind::ScopeCreate, Outcome::Success, correlation)
+        let known = locked(&self.keys).scope(&scope).map(|keys| keys.version).ok();
+        if let Some(kek_version) = known
+            && !locked(&self.untold).contains(&scope)
+        {
+            return Ok(Response::ScopeReady { kek_version });
+        }
+        let event = |phase, outcome| {
+            Event { phase, ..self.event(EventKind::ScopeCreate, outcome, correlation) }
                 .tenant(scope.tenant().as_str())
                 .asset("key_scope", &scope.to_string(), None)
-                .detail("kek_version", &kek_version.to_string());
-            self.record(event)?;
-        }
-        Ok(Response::ScopeReady { kek_version })
+        };
+        // No keys without a durable intent; and as long as their outcome is not in the log, asking again logs it. After
+        // a restart the log itself closes an intent without outcome.
+        self.record(event(Phase::Intent, Outcome::Unknown))?;
+        locked(&self.untold).insert(scope.clone());
+        let made = self.make_scope(&scope);
+        let outcome = match &made {
+            Ok(version) => {
+                event(Phase::Outcome, Outcome::Success).detail("kek_version", &version.to_string())
+            }
+            Err(error) => event(Phase::Outcome, Outcome::Failure).because(&base::error::chain(error)),
+        };
+        self.record(outcome)?;
+        locked(&self.untold).remove(&scope);
+        Ok(Response::ScopeReady { kek_version: made? })
+    }
+
+    fn make_scope(&self, scope: &KeyScope) -> Result<u64, KeeperError> {
+        let mut keys = locked(&self.keys);
+        keys.create(&self.state, scope)?;
+        Ok(keys.scope(scope)?.version)
     }
 
     fn wrap(&self, scope: &Scope, dek: &FreshDek, digest: &Digest) -> Result<Response, KeeperError> {

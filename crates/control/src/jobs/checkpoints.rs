@@ -409,8 +409,8 @@ pub(super) fn choose(
         let reason = format!("{}: {}", passed_over.check.name(), passed_over.detail);
         let event = Event::new(
             EventKind::CheckpointQuarantine,
-            Phase::Outcome,
-            Outcome::Success,
+            Phase::Intent,
+            Outcome::Unknown,
             now().as_millis(),
             correlation,
         )
@@ -418,10 +418,10 @@ pub(super) fn choose(
         .asset("checkpoint", &format!("{job}/{}", checkpoint.version), Some(checkpoint.manifest_digest))
         .severity(Severity::High)
         .because(&reason);
-        node.keeper.append(event)?;
-        if checkpoint.state == CheckpointState::Good {
-            set_state(node, checkpoint, CheckpointState::Rejected, &reason)?;
-        }
+        node.keeper.audited(event, || match checkpoint.state {
+            CheckpointState::Good => set_state(node, checkpoint, CheckpointState::Rejected, &reason),
+            _ => Ok(()),
+        })?;
     }
     let chosen = match &decision {
         Decision::Chosen { version, .. } => {

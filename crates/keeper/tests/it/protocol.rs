@@ -72,6 +72,47 @@ fn a_key_is_wrapped_released_and_logged_first() {
     node.verified(1);
 }
 
+/// The log refuses while the keeper may write no more than its file sizes now: no keys without an entry, and asking
+/// again once it takes entries tells of them.
+#[test]
+fn a_scope_that_could_not_be_logged_is_not_made_and_is_logged_when_it_is_asked_for_again() {
+    let node = Node::new();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$0\" --config \"$1\""]);
+    command.arg(env!("CARGO_BIN_EXE_strongroom-keeper")).arg(node.path("node.toml"));
+    let keeper = node.start_with(command);
+    let client = keeper.client(Role::Control);
+    for _ in 0..8 {
+        client.append((0..32).map(|i| event(&format!("filling {i}"))).collect()).unwrap();
+    }
+    let limit = |bytes: &str| {
+        let done = std::process::Command::new("prlimit")
+            .arg(format!("--pid={}", keeper.child.id()))
+            .arg(format!("--fsize={bytes}"))
+            .status()
+            .unwrap();
+        assert!(done.success());
+    };
+    // The key set is a kilobyte, the log far beyond 64 KiB.
+    limit("65536:unlimited");
+    assert_eq!(code(client.create_scope(tenant("acme"), 7)), "SR-KPR-0012");
+    assert_eq!(
+        code(client.object_name(tenant("acme"), sha256(b"x"))),
+        "SR-KPR-0019",
+        "keys without an entry"
+    );
+    limit("unlimited:unlimited");
+    client.create_scope(tenant("acme"), 7).unwrap();
+    client.create_scope(tenant("acme"), 7).unwrap();
+    let made: Vec<_> = node
+        .entries()
+        .iter()
+        .filter(|e| e["unmapped"]["strongroom"]["event"] == "key_scope.create")
+        .map(|e| e["unmapped"]["strongroom"]["phase"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(made, ["intent", "outcome"]);
+}
+
 #[test]
 fn the_budget_of_a_tenant_ends_its_releases_and_nobody_elses() {
     let node = Node::new();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base::id::{CorrelationId, EventId};
-use base::sha256;
+use base::{Digest, sha256};
 use ops::event::{Event, Outcome, Severity};
 
 use crate::json::Object;
@@ -36,6 +36,8 @@ pub struct Stamp<'a> {
     pub node: &'a str,
     /// Version of the platform.
     pub version: &'a str,
+    /// Generation of the metadata database when the event was told, and its hash; none where the sender has none.
+    pub generation: Option<(u64, Digest)>,
 }
 
 /// The chain of a tenant's entries, or of the platform's own if `tenant` is empty.
@@ -273,6 +275,12 @@ fn own(o: &mut Object<'_>, event: &Event, stamp: &Stamp<'_>, details: Details) {
         });
     }
     o.text("event", event.kind.name());
+    if let Some((g, hash)) = &stamp.generation {
+        o.object("generation", |o| {
+            o.int("g", *g);
+            o.text("hash", &hash.hex());
+        });
+    }
     o.int("index", stamp.index.get());
     o.text("mono_ns", &stamp.mono_ns.to_string());
     o.text("node", stamp.node);
@@ -324,6 +332,8 @@ pub struct Parsed {
     pub phase: String,
     /// Correlation id as text.
     pub correlation: String,
+    /// Generation of the metadata database and its hash, if the entry has one.
+    pub generation: Option<(u64, Digest)>,
 }
 
 #[derive(serde::Deserialize)]
@@ -348,6 +358,13 @@ struct WireOwn {
     event: String,
     index: u64,
     phase: String,
+    #[serde(default)]
+    generation: Option<WireGeneration>,
+}
+#[derive(serde::Deserialize)]
+struct WireGeneration {
+    g: u64,
+    hash: Digest,
 }
 
 /// Reads what the platform itself needs of an entry; `None` if it is not one of ours.
@@ -361,6 +378,7 @@ pub fn parse(entry: &[u8]) -> Option<Parsed> {
         event: strongroom.event,
         phase: strongroom.phase,
         correlation: metadata.correlation_uid,
+        generation: strongroom.generation.map(|g| (g.g, g.hash)),
     })
 }
 

@@ -1,7 +1,7 @@
 //! The keeper as control uses it: a few connections, events as intent and outcome, keys and signatures.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use base::Digest;
@@ -9,6 +9,7 @@ use link::{KeeperClient, KeeperError, LinkError};
 use ops::event::{Event, Outcome, Phase};
 use ops::keeper::{Request, Response, Role, Scope};
 use ops::{Key32, Text};
+use store::{Current, Generation};
 
 use crate::Fail;
 use crate::clock::now;
@@ -23,6 +24,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) struct Keeper {
     socket: PathBuf,
     idle: Mutex<Vec<KeeperClient>>,
+    /// The generation of the metadata database, told with every event once the database is open.
+    generation: OnceLock<Current>,
 }
 
 /// A key scope, as the keeper is told.
@@ -53,7 +56,7 @@ pub(crate) struct Wrapped {
 
 impl Keeper {
     pub(crate) fn new(socket: PathBuf) -> Self {
-        Self { socket, idle: Mutex::new(Vec::new()) }
+        Self { socket, idle: Mutex::new(Vec::new()), generation: OnceLock::new() }
     }
 
     fn take(&self) -> Result<KeeperClient, KeeperError> {
@@ -101,10 +104,31 @@ impl Keeper {
         }
     }
 
+    /// From now on the generation of the database is told with every event.
+    pub(crate) fn bind(&self, generation: Current) {
+        // There is one database, opened once.
+        self.generation.set(generation).unwrap_or_default();
+    }
+
+    /// The newest generation of the database in the log.
+    pub(crate) fn bound(&self) -> Result<Option<Generation>, Fail> {
+        match self.call(&Request::Bound {})? {
+            Response::Bound { generation } => Ok(generation.map(|g| Generation { g: g.g, hash: g.hash })),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Appends one event; it is durable when this returns its index.
     pub(crate) fn append(&self, event: Event) -> Result<u64, Fail> {
         let events = ops::List::clip(vec![event]);
-        match self.call(&Request::Append { events })? {
+        let request = match self.generation.get().map(Current::get) {
+            // A change is durable before its generation can be read, so what is told here was never ahead of the disk.
+            Some(Generation { g, hash }) => {
+                Request::AppendBound { events, generation: ops::keeper::Generation { g, hash } }
+            }
+            None => Request::Append { events },
+        };
+        match self.call(&request)? {
             Response::Appended { first } => Ok(first),
             other => Err(unexpected(&other)),
         }

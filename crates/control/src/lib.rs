@@ -30,6 +30,7 @@ mod log;
 mod models;
 mod node;
 mod posture;
+mod rollback;
 mod run;
 mod status;
 mod tenants;
@@ -173,6 +174,8 @@ fn open(config: Config) -> Result<Node, Fail> {
     }
     let dir = config.control_dir();
     let meta = open_meta(&keeper, &dir)?;
+    rollback::check(&keeper, &meta, &dir)?;
+    keeper.bind(meta.generation());
     let key_mac_key = ops::snapshot::MacKey(local_key(&keeper, &dir.join("api-keys.key"), "API key hashes")?);
     let (objects, swept) = ObjectStore::open(&dir.join("store")).map_err(store_fail)?;
     if swept > 0 {

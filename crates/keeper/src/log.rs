@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use audit::{Signer, VerifierKey};
 use base::config::{Config, Mode};
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
+use ops::keeper::Generation;
 
 pub(crate) use committer::Log;
 
@@ -25,6 +26,16 @@ pub(crate) struct Pending {
     pub(crate) sender: &'static str,
     /// Its user id.
     pub(crate) sender_uid: u32,
+    /// Generation of the metadata database that control told with it.
+    pub(crate) generation: Option<Generation>,
+}
+
+/// The newer of two generations: what control's threads tell may come out of order.
+pub(crate) fn newest(a: Option<Generation>, b: Option<Generation>) -> Option<Generation> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b.g > a.g { b } else { a }),
+        (a, b) => a.or(b),
+    }
 }
 
 /// What does not change while the keeper runs.
@@ -61,7 +72,7 @@ pub(crate) fn open(
     let opened = recover::open(&identity, signer)?;
     let (dropped, intents) = (opened.dropped, opened.intents);
     let fresh = opened.writer.size() == 0;
-    let log = Log::start(identity, opened.writer)?;
+    let log = Log::start(identity, opened.writer, opened.generation)?;
     let mut events = vec![started(config, &log, fresh, provider)];
     let now = log.identity().clock.wall().as_millis();
     if let Some(tail) = dropped {

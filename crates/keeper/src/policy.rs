@@ -57,6 +57,8 @@ const fn operation(request: &Request) -> (&'static str, &'static [Role]) {
         Request::Sign { .. } => ("sign", &[Control]),
         Request::Authorise { .. } => ("authorise", &[Control]),
         Request::ObjectName { .. } => ("object name", &[Control]),
+        Request::AppendBound { .. } => ("append with a generation", &[Control]),
+        Request::Bound {} => ("generation", &[Control]),
     }
 }
 

@@ -8,7 +8,7 @@ use audit::ecdsa::P256Signer;
 use base::config::Config;
 use base::{Digest, Explain};
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
-use ops::keeper::{CHECKPOINT_CONTEXT, Request, Response, Role, Scope, SignKind};
+use ops::keeper::{CHECKPOINT_CONTEXT, Generation, Request, Response, Role, Scope, SignKind};
 use ops::receipt::Receipt;
 use ops::{Blob, Key32, Text};
 use vault::keys::{
@@ -130,7 +130,11 @@ impl Service {
         match request {
             Request::Hello { .. } => Err(KeeperError::Hello),
             Request::Status {} => Ok(self.status()),
-            Request::Append { events } => self.append(peer, events.into_inner()),
+            Request::Append { events } => self.append(peer, events.into_inner(), None),
+            Request::AppendBound { events, generation } => {
+                self.append(peer, events.into_inner(), Some(&generation))
+            }
+            Request::Bound {} => Ok(Response::Bound { generation: self.log.generation() }),
             Request::CreateScope { scope, correlation } => self.create_scope(&scope, correlation),
             Request::Wrap { scope, dek, digest } => {
                 let dek = dek.expose(|key| FreshDek::take(&mut { *key }));
@@ -172,13 +176,23 @@ impl Service {
         }
     }
 
-    fn append(&self, peer: Peer, events: Vec<Event>) -> Result<Response, KeeperError> {
+    fn append(
+        &self,
+        peer: Peer,
+        events: Vec<Event>,
+        generation: Option<&Generation>,
+    ) -> Result<Response, KeeperError> {
         for event in &events {
             policy::may_report(peer.role, event.kind)?;
         }
         let sender = peer.role.name();
-        let pending =
-            events.into_iter().map(|event| Pending { event, sender, sender_uid: peer.uid }).collect();
+        let pending = events.into_iter().map(|event| Pending {
+            event,
+            sender,
+            sender_uid: peer.uid,
+            generation: generation.cloned(),
+        });
+        let pending = pending.collect();
         Ok(Response::Appended { first: self.log.append(pending)? })
     }
 
@@ -339,7 +353,7 @@ impl Service {
         }
         policy::may_report(peer.role, event.kind)?;
         let event = event.detail("operation", &operation.hex());
-        let pending = Pending { event, sender: peer.role.name(), sender_uid: peer.uid };
+        let pending = Pending { event, sender: peer.role.name(), sender_uid: peer.uid, generation: None };
         let index = self.log.append(vec![pending])?;
         let boot_id = self.log.identity().boot_id;
         let signature = self.signers.receipt.sign_raw(&Receipt::signed_bytes(index, operation, &boot_id));

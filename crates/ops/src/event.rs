@@ -114,6 +114,8 @@ names! {
         122 LogTailDropped = "log.tail_dropped",
         /// Probes of the controls ran.
         130 PostureRun = "posture.run",
+        /// The metadata database is older than the log: refused, or taken as the newest there is by an operator.
+        140 MetadataSetBack = "metadata.set_back",
     }
 }
 

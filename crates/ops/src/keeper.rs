@@ -71,6 +71,16 @@ names! {
 /// Prefix under an Ed25519 signature of a checkpoint manifest's digest.
 pub const CHECKPOINT_CONTEXT: &[u8] = b"strongroom checkpoint 1";
 
+record! {
+    /// The generation of the metadata database, as control tells it with its events.
+    pub struct Generation {
+        /// How many changes there were.
+        g: u64,
+        /// Differs between two histories of one length.
+        hash: Digest,
+    }
+}
+
 choice! {
     /// What may be asked of the keeper, and by whom.
     pub enum Request {
@@ -130,6 +140,14 @@ choice! {
             scope: Scope,
             /// SHA-256 of the plaintext.
             digest: Digest },
+        /// As `Append`, with the generation that the metadata database has by now: every change up to it is durable.
+        /// Control.
+        10 AppendBound { /// The events, in order.
+            events: List<Event, BATCH_MAX>,
+            /// The generation.
+            generation: Generation },
+        /// The newest generation in the log. Control.
+        11 Bound {},
     }
 }
 
@@ -182,6 +200,9 @@ choice! {
         /// To `ObjectName`.
         9 Named { /// The name.
             name: Digest },
+        /// To `Bound`.
+        11 Bound { /// None where the log has none yet.
+            generation: Option<Generation> },
         /// The operation was not done.
         10 Refused { /// Stable code, `SR-KEY-0001`.
             code: Text<16>,

@@ -21,5 +21,5 @@ pub mod objects;
 pub mod records;
 
 pub use error::StoreError;
-pub use meta::{Agreement, Generation, MetaStore, Page, PageRequest, Stored, Tx};
+pub use meta::{Agreement, Current, Generation, MetaStore, Page, PageRequest, Stored, Tx};
 pub use objects::{Commit, Import, ObjectStore, Seal, SefReader, Stage, Staged};

@@ -15,6 +15,7 @@ fn stamp(index: u64) -> Stamp<'static> {
         sender_uid: 991,
         node: "n",
         version: "0.1.0",
+        generation: Some((7, sha256(b"generation"))),
     }
 }
 

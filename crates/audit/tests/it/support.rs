@@ -61,6 +61,7 @@ pub(crate) fn entries(count: u64, salt: &str) -> Vec<Vec<u8>> {
                 sender_uid: 1,
                 node: "n",
                 version: "0.1.0",
+                generation: None,
             };
             *sequence += 1;
             entry::encode(&event, &stamp)
@@ -140,6 +141,7 @@ pub(crate) fn entries_of_every_kind() -> Vec<Vec<u8>> {
                         sender_uid: 1,
                         node: "n",
                         version: "0.1.0",
+                        generation: None,
                     };
                     out.push(entry::encode(&event, &stamp));
                 }

@@ -7,9 +7,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use audit::TreeSize;
 use base::Digest;
 use ops::event::Event;
+use ops::keeper::Generation;
 
 use super::writer::Writer;
-use super::{Identity, Pending, publish};
+use super::{Identity, Pending, newest, publish};
 use crate::error::{AppendError, KeeperError};
 
 /// The last committed head.
@@ -39,6 +40,8 @@ struct Shared {
     queue: Mutex<VecDeque<Job>>,
     wake: Condvar,
     head: Mutex<Head>,
+    /// The newest generation of the metadata database that is committed.
+    generation: Mutex<Option<Generation>>,
     moved: Condvar,
 }
 
@@ -62,13 +65,18 @@ impl Log {
     ///
     /// # Errors
     /// No thread can be made.
-    pub(super) fn start(identity: Identity, writer: Writer) -> Result<Self, KeeperError> {
+    pub(super) fn start(
+        identity: Identity,
+        writer: Writer,
+        generation: Option<Generation>,
+    ) -> Result<Self, KeeperError> {
         let head = head_of(&writer);
         let shared = Arc::new(Shared {
             identity,
             queue: Mutex::new(VecDeque::new()),
             wake: Condvar::new(),
             head: Mutex::new(head),
+            generation: Mutex::new(generation),
             moved: Condvar::new(),
         });
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
@@ -92,6 +100,11 @@ impl Log {
     /// The last committed head.
     pub(crate) fn head(&self) -> Head {
         locked(&self.0.head).clone()
+    }
+
+    /// The newest generation of the metadata database that is committed.
+    pub(crate) fn generation(&self) -> Option<Generation> {
+        locked(&self.0.generation).clone()
     }
 
     /// Waits until the log has more than `size` entries.
@@ -123,7 +136,8 @@ impl Log {
     /// As [`Log::append`].
     pub(crate) fn append_own(&self, events: Vec<Event>) -> Result<u64, AppendError> {
         let sender_uid = self.identity().uid;
-        self.append(events.into_iter().map(|event| Pending { event, sender: "keeper", sender_uid }).collect())
+        let own = |event| Pending { event, sender: "keeper", sender_uid, generation: None };
+        self.append(events.into_iter().map(own).collect())
     }
 
     /// Commits whatever waits, at once: while one commit is being synced, the next one collects itself.
@@ -133,6 +147,10 @@ impl Log {
             let parts: Vec<&[Pending]> = jobs.iter().map(|j| j.events.as_slice()).collect();
             let done = writer.commit(&self.0.identity, &parts);
             if done.is_ok() {
+                let mut generation = locked(&self.0.generation);
+                let told = jobs.iter().flat_map(|job| job.events.iter().map(|e| e.generation.clone()));
+                *generation = told.fold(generation.take(), newest);
+                drop(generation);
                 *locked(&self.0.head) = head_of(&writer);
                 self.0.moved.notify_all();
             }

@@ -12,6 +12,7 @@ use audit::{Checkpoint, Frontier, LeafIndex, Signer, TreeSize};
 use base::Digest;
 use base::id::CorrelationId;
 use ops::event::EventKind;
+use ops::keeper::Generation;
 
 use super::Identity;
 use super::writer::{Segment, Writer};
@@ -32,6 +33,8 @@ pub(super) struct Opened {
     /// An unacknowledged tail that was dropped.
     pub(super) dropped: Option<Tail>,
     pub(super) intents: Vec<Intent>,
+    /// The newest generation of the metadata database in it.
+    pub(super) generation: Option<Generation>,
 }
 
 /// What the walk collects; entries count once their checkpoint was seen.
@@ -40,6 +43,7 @@ struct Collect {
     waiting: Vec<audit::entry::Parsed>,
     chains: BTreeMap<String, u64>,
     intents: BTreeSet<Intent>,
+    generation: Option<Generation>,
     /// Size and root at which a kept head is compared.
     wanted: Option<Checkpoint>,
     frontier: Frontier,
@@ -60,6 +64,8 @@ impl Sink for Collect {
 
     fn committed(&mut self, _: TreeSize, _: usize) {
         for parsed in self.waiting.drain(..) {
+            let told = parsed.generation.map(|(g, hash)| Generation { g, hash });
+            self.generation = super::newest(self.generation.take(), told);
             let kind = EventKind::from_name(&parsed.event);
             let correlation = parsed.correlation.parse::<CorrelationId>().ok();
             if let (Some(kind), Some(correlation)) = (kind, correlation) {
@@ -94,6 +100,7 @@ pub(super) fn open(identity: &Identity, signer: Signer) -> Result<Opened, Keeper
         waiting: Vec::new(),
         chains: BTreeMap::new(),
         intents: BTreeSet::new(),
+        generation: None,
         wanted: kept.clone(),
         frontier: Frontier::new(),
         fork: false,
@@ -138,7 +145,8 @@ pub(super) fn open(identity: &Identity, signer: Signer) -> Result<Opened, Keeper
         broken: false,
         note: Vec::new(),
     };
-    Ok(Opened { writer, dropped, intents: collect.intents.into_iter().collect() })
+    let (intents, generation) = (collect.intents.into_iter().collect(), collect.generation);
+    Ok(Opened { writer, dropped, intents, generation })
 }
 
 /// Whether what stands after the last good checkpoint can be an unacknowledged commit that a crash cut short.

@@ -121,6 +121,7 @@ impl Writer {
             sender_uid: pending.sender_uid,
             node: &identity.node,
             version: env!("CARGO_PKG_VERSION"),
+            generation: pending.generation.as_ref().map(|generation| (generation.g, generation.hash)),
         };
         let entry = entry::encode(&pending.event, &stamp);
         batch.frontier.push(leaf_hash(&entry));

@@ -3,7 +3,7 @@
 use base::{Digest, sha256};
 use link::{Conn, KeeperError};
 use ops::event::{Event, EventKind, Outcome, Phase};
-use ops::keeper::{Request, Response, Role, Scope, SignKind};
+use ops::keeper::{Generation, Request, Response, Role, Scope, SignKind};
 use ops::receipt::Receipt;
 use ops::{Key32, Text, from_bytes, to_bytes};
 use proptest::test_runner::{Config, TestRunner};
@@ -223,6 +223,37 @@ fn roles_get_what_is_theirs() {
     let inference = Event::new(EventKind::Inference, Phase::Observed, Outcome::Success, 1, 1);
     keeper.client(Role::Gateway).append(vec![inference]).unwrap();
     assert!(!names(&node.entries()).contains(&"key.release".to_owned()));
+}
+
+/// What control's threads tell comes in any order: the newest counts, also after a restart, and nobody else tells one.
+#[test]
+fn the_newest_generation_of_the_metadata_outlives_a_kill() {
+    let node = Node::new();
+    let keeper = node.start();
+    let generation = |g: u64| Generation { g, hash: sha256(&g.to_le_bytes()) };
+    let bound = |g| Request::AppendBound {
+        events: ops::List::clip(vec![event(&format!("at {g}"))]),
+        generation: generation(g),
+    };
+    let newest =
+        |keeper: &crate::support::Running| match keeper.client(Role::Control).call(&Request::Bound {}) {
+            Ok(Response::Bound { generation }) => generation,
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(newest(&keeper), None);
+    let client = keeper.client(Role::Control);
+    for g in [4, 57, 12] {
+        client.call(&bound(g)).unwrap();
+    }
+    client.append(vec![event("without one")]).unwrap();
+    assert_eq!(code(keeper.client(Role::Gateway).call(&bound(99))), "SR-KPR-0013");
+    assert_eq!(newest(&keeper), Some(generation(57)));
+    keeper.kill();
+    let keeper = node.start();
+    assert_eq!(newest(&keeper), Some(generation(57)));
+    let entry = node.entries().into_iter().find(|e| e["unmapped"]["strongroom"]["asset"]["id"] == "at 57");
+    assert_eq!(entry.unwrap()["unmapped"]["strongroom"]["generation"]["g"], 57);
+    node.verified(1);
 }
 
 #[test]

@@ -1,5 +1,10 @@
-//! The generation: what binds the database to the audit log, so that neither can be set back alone
-//! (`trust.md` section 9).
+//! The generation: what binds the database to the audit log, so that an older copy of it is told from the newest.
+//!
+//! Each change of the database counts it up, in the same transaction. Whoever tells the log of a change that was made
+//! also tells the generation that the database has by then. So every change whose outcome is in the log is in every
+//! database that is as new as the log; one that is older was set back.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base::wire::Writer;
 use base::{Digest, sha256};
@@ -10,29 +15,25 @@ use crate::error::StoreError;
 /// The state of the database as the audit log knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation {
-    /// How many security-relevant transactions there were.
+    /// How many changes there were.
     pub g: u64,
-    /// SHA-256 over the previous hash and the change; zeros at 0.
+    /// SHA-256 over the previous hash and 32 random bytes; zeros at 0. Two histories of one length differ in it.
     pub hash: Digest,
-    /// Where the last one stands in the log; none at 0, or before it was appended.
-    pub log_index: Option<u64>,
 }
 
-/// How database and log compare when the database is opened.
+/// How the database compares with the last generation in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Agreement {
     /// Same generation, same hash.
     Same,
-    /// A crash came between the log and the commit: finish the change, or record that it was aborted.
-    LogAheadByOne,
-    /// The database was set back: safe mode.
-    DatabaseSetBack {
-        /// By how many transactions.
+    /// Changes were made whose outcome is not in the log: the process ended in between.
+    Ahead {
+        /// How many changes.
         by: u64,
     },
-    /// The database is ahead of the log: tampered with, or the log was set back.
-    LogSetBack {
-        /// By how many transactions.
+    /// The database is older than the log: it was set back.
+    SetBack {
+        /// By how many changes.
         by: u64,
     },
     /// Same generation, other history.
@@ -40,48 +41,62 @@ pub enum Agreement {
 }
 
 impl Generation {
-    /// The generation after a change of this digest.
-    pub fn next(&self, change: &Digest) -> Self {
-        let mut w = Writer::new();
-        w.digest(&self.hash).digest(change);
-        Self { g: self.g.saturating_add(1), hash: sha256(&w.finish()), log_index: None }
+    /// Compares what the database says (`self`) with the last generation in the log.
+    pub fn compare(&self, logged: &Self) -> Agreement {
+        match (logged.g.checked_sub(self.g), self.g.checked_sub(logged.g)) {
+            (Some(0), _) if self.hash == logged.hash => Agreement::Same,
+            (Some(0), _) => Agreement::Forked,
+            (Some(by), _) => Agreement::SetBack { by },
+            (None, by) => Agreement::Ahead { by: by.unwrap_or(0) },
+        }
+    }
+}
+
+/// The generation that is durable now, for any number of threads.
+#[derive(Debug, Clone)]
+pub struct Current(Arc<Mutex<Generation>>);
+
+impl Current {
+    pub(super) fn new(now: Generation) -> Self {
+        Self(Arc::new(Mutex::new(now)))
     }
 
-    /// Compares what the database says (`self`) with the last generation in the log, (0, zeros) if it has none.
-    pub fn compare(&self, log_g: u64, log_hash: &Digest) -> Agreement {
-        match (log_g.checked_sub(self.g), self.g.checked_sub(log_g)) {
-            (Some(0), _) if self.hash == *log_hash => Agreement::Same,
-            (Some(0), _) => Agreement::Forked,
-            (Some(1), _) => Agreement::LogAheadByOne,
-            (Some(by), _) => Agreement::DatabaseSetBack { by },
-            (None, by) => Agreement::LogSetBack { by: by.unwrap_or(0) },
-        }
+    /// It.
+    pub fn get(&self) -> Generation {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Called with the connection locked, so generations follow each other.
+    pub(super) fn set(&self, next: Generation) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = next;
     }
 }
 
 pub(super) fn read(conn: &Connection) -> Result<Generation, StoreError> {
     let row = conn
-        .query_row("SELECT g, hash, log_index FROM generation WHERE one = 1", [], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, Option<i64>>(2)?))
+        .query_row("SELECT g, hash FROM generation WHERE one = 1", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?))
         })
         .optional()
         .map_err(StoreError::db("read the generation"))?;
-    let (g, hash, log_index) = row.ok_or(StoreError::DatabaseDamaged)?;
-    let number = |v: i64| u64::try_from(v).map_err(|_| StoreError::DatabaseDamaged);
+    let (g, hash) = row.ok_or(StoreError::DatabaseDamaged)?;
     Ok(Generation {
-        g: number(g)?,
+        g: u64::try_from(g).map_err(|_| StoreError::DatabaseDamaged)?,
         hash: Digest::from_bytes(hash),
-        log_index: log_index.map(number).transpose()?,
     })
 }
 
-pub(super) fn write(conn: &Connection, next: &Generation) -> Result<(), StoreError> {
-    let number = |v: u64| i64::try_from(v).map_err(|_| StoreError::RecordTooLarge { kind: "generation" });
+/// Counts up to the first generation after the present one and `beyond`, as part of a transaction.
+pub(super) fn advance(conn: &Connection, beyond: u64) -> Result<Generation, StoreError> {
+    let db = || StoreError::db("write the generation");
+    let now = read(conn)?;
+    let random: [u8; 32] = conn.query_row("SELECT randomblob(32)", [], |row| row.get(0)).map_err(db())?;
+    let mut w = Writer::new();
+    w.digest(&now.hash).raw(&random);
+    let next = Generation { g: now.g.max(beyond).saturating_add(1), hash: sha256(&w.finish()) };
+    let g = i64::try_from(next.g).map_err(|_| StoreError::RecordTooLarge { kind: "generation" })?;
     let changed = conn
-        .execute(
-            "UPDATE generation SET g = ?1, hash = ?2, log_index = ?3 WHERE one = 1",
-            (number(next.g)?, next.hash.as_bytes(), next.log_index.map(number).transpose()?),
-        )
-        .map_err(StoreError::db("write the generation"))?;
-    if changed == 1 { Ok(()) } else { Err(StoreError::DatabaseDamaged) }
+        .execute("UPDATE generation SET g = ?1, hash = ?2 WHERE one = 1", (g, next.hash.as_bytes()))
+        .map_err(db())?;
+    if changed == 1 { Ok(next) } else { Err(StoreError::DatabaseDamaged) }
 }

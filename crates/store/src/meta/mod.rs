@@ -13,7 +13,7 @@ mod record;
 mod rows;
 mod schema;
 
-pub use generation::{Agreement, Generation};
+pub use generation::{Agreement, Current, Generation};
 pub use record::{GloballyKeyed, Key, Kind, Part, Record};
 pub use rows::Rows;
 
@@ -24,8 +24,8 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base::Secret;
 use base::names::Name;
-use base::{Digest, Secret};
 use rusqlite::{
     Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params_from_iter,
 };
@@ -39,6 +39,7 @@ use record::{all_parts, cursor, decode, equal, read_cursor};
 #[derive(Debug)]
 pub struct MetaStore {
     conn: Mutex<Connection>,
+    current: Current,
 }
 
 /// A record as it stands, with the revision that an update must name.
@@ -97,7 +98,8 @@ impl MetaStore {
         conn.busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS)).map_err(db())?;
         schema::migrate(&mut conn)?;
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(io())?;
-        Ok(Self { conn: Mutex::new(conn) })
+        let current = Current::new(generation::read(&conn)?);
+        Ok(Self { conn: Mutex::new(conn), current })
     }
 
     /// Reads a consistent state; changes that `body` makes are dropped.
@@ -110,7 +112,8 @@ impl MetaStore {
         body(&tx)
     }
 
-    /// Runs `body` as one transaction, durable when this returns; on an error nothing of it remains.
+    /// Runs `body` as one transaction, durable when this returns; on an error nothing of it remains. It counts up the
+    /// generation.
     ///
     /// # Errors
     /// What `body` says; [`StoreError::Full`], [`StoreError::Database`].
@@ -118,42 +121,35 @@ impl MetaStore {
         &self,
         body: impl FnOnce(&Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut conn = self.conn();
-        let tx = begin(&mut conn, TransactionBehavior::Immediate)?;
-        let value = body(&tx)?;
-        tx.0.commit().map_err(StoreError::db("commit a change"))?;
-        Ok(value)
+        self.change(0, body)
     }
 
-    /// A security-relevant transaction: `body` prepares it, `append` puts the next generation into the audit log
-    /// and gives its index there, then it commits with that generation (`trust.md` section 9). `change` is the
-    /// digest of what the log entry says was changed. No other transaction runs meanwhile.
+    /// The present generation, to be compared with the log's at start and told with what is logged.
+    pub fn generation(&self) -> Current {
+        self.current.clone()
+    }
+
+    /// Counts on from `beyond`: an operator takes an older database as the newest that there is.
     ///
     /// # Errors
-    /// What `body` or `append` say, and nothing is changed; [`StoreError`] of the commit, and the log is ahead by
-    /// one.
-    pub fn transaction_logged<T, E: From<StoreError>>(
+    /// [`StoreError::Full`], [`StoreError::Database`].
+    pub fn go_on_from(&self, beyond: u64) -> Result<Generation, StoreError> {
+        self.change(beyond, |_| Ok::<_, StoreError>(()))?;
+        Ok(self.current.get())
+    }
+
+    fn change<T, E: From<StoreError>>(
         &self,
-        change: &Digest,
-        append: impl FnOnce(&Generation) -> Result<u64, E>,
+        beyond: u64,
         body: impl FnOnce(&Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut conn = self.conn();
         let tx = begin(&mut conn, TransactionBehavior::Immediate)?;
         let value = body(&tx)?;
-        let mut next = generation::read(&tx.0)?.next(change);
-        next.log_index = Some(append(&next)?);
-        generation::write(&tx.0, &next)?;
+        let next = generation::advance(&tx.0, beyond)?;
         tx.0.commit().map_err(StoreError::db("commit a change"))?;
+        self.current.set(next);
         Ok(value)
-    }
-
-    /// The present generation, to be compared with the log's at start.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`], [`StoreError::DatabaseDamaged`].
-    pub fn generation(&self) -> Result<Generation, StoreError> {
-        generation::read(&self.conn())
     }
 
     /// Reads every page and compares it with its authentication code, and the structure with itself.
@@ -225,14 +221,6 @@ impl Tx<'_> {
     /// [`StoreError::Database`].
     pub fn count_all<R: Record>(&self) -> Result<u64, StoreError> {
         self.count(&format!("SELECT count(*) FROM {}", R::KIND.table), &[])
-    }
-
-    /// The present generation.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub fn generation(&self) -> Result<Generation, StoreError> {
-        generation::read(&self.0)
     }
 
     fn count(&self, sql: &str, params: &[Part]) -> Result<u64, StoreError> {

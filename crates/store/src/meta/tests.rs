@@ -261,54 +261,37 @@ fn ids_are_found_before_their_tenant_is_known_and_are_unique() {
 }
 
 #[test]
-fn the_generation_binds_database_and_log() {
+fn each_change_is_a_generation_and_an_older_copy_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
     let acme = name("acme");
-    let start = store.generation().unwrap();
-    assert_eq!((start.g, start.hash, start.log_index), (0, Digest::from_bytes([0; 32]), None));
-    let change = sha256(b"tenant created");
-    let mut logged = None;
-    store
-        .transaction_logged(
-            &change,
-            |next| {
-                logged = Some(*next);
-                Ok::<_, StoreError>(41)
-            },
-            |tx| tx.of(&acme).insert(&dataset("acme", "d", 1)),
-        )
-        .unwrap();
-    let now = store.generation().unwrap();
-    assert_eq!((now.g, now.log_index), (1, Some(41)));
-    let mut w = base::wire::Writer::new();
-    w.digest(&start.hash).digest(&change);
-    assert_eq!(now.hash, sha256(&w.finish()));
-    assert_eq!(logged.unwrap().hash, now.hash);
+    let current = || open(dir.path()).generation().get();
+    let start = current();
+    assert_eq!((start.g, start.hash), (0, base::Digest::from_bytes([0; 32])));
+    let insert =
+        |version| open(dir.path()).transaction(|tx| tx.of(&acme).insert(&dataset("acme", "d", version)));
+    insert(1).unwrap();
+    let first = current();
+    assert_eq!(first.g, 1);
+    // What failed is no generation, what was only read is none.
+    assert!(insert(1).is_err());
+    open(dir.path()).read(|tx| tx.of(&acme).count::<Dataset>()).unwrap();
+    assert_eq!(current(), first);
 
-    // The log cannot be written: the effect does not happen.
-    let refused = store.transaction_logged(
-        &change,
-        |_| Err(StoreError::Cursor),
-        |tx| tx.of(&acme).insert(&dataset("acme", "d", 2)),
-    );
-    assert!(refused.is_err());
-    // The effect is impossible: nothing is logged.
-    let refused = store.transaction_logged(
-        &change,
-        |_| -> Result<u64, StoreError> { panic!("logged although the change failed") },
-        |tx| tx.of(&acme).insert(&dataset("acme", "d", 1)),
-    );
-    assert!(refused.is_err());
-    assert_eq!(store.generation().unwrap(), now);
-    assert_eq!(store.read(|tx| tx.of(&acme).count::<Dataset>()).unwrap(), 1);
+    // An older copy, and another history from there on.
+    let copy = std::fs::read(dir.path().join("meta.db")).unwrap();
+    insert(2).unwrap();
+    let second = current();
+    assert_eq!(second.compare(&second), Agreement::Same);
+    assert_eq!(second.compare(&first), Agreement::Ahead { by: 1 });
+    std::fs::write(dir.path().join("meta.db"), &copy).unwrap();
+    assert_eq!(current().compare(&second), Agreement::SetBack { by: 1 });
+    insert(2).unwrap();
+    assert_eq!(current().compare(&second), Agreement::Forked);
 
-    let ahead = now.next(&change);
-    assert_eq!(now.compare(1, &now.hash), Agreement::Same);
-    assert_eq!(now.compare(1, &change), Agreement::Forked);
-    assert_eq!(now.compare(2, &ahead.hash), Agreement::LogAheadByOne);
-    assert_eq!(now.compare(4, &ahead.hash), Agreement::DatabaseSetBack { by: 3 });
-    assert_eq!(now.compare(0, &start.hash), Agreement::LogSetBack { by: 1 });
+    // Taken as the newest there is: beyond everything that the log has.
+    let store = open(dir.path());
+    let gone_on = store.go_on_from(57).unwrap();
+    assert_eq!((gone_on.g, store.generation().get(), current()), (58, gone_on, gone_on));
 }
 
 #[test]

@@ -1,0 +1,155 @@
+#!/usr/bin/python3
+"""An older copy of the metadata database is refused: it could bring back a revoked key. A kill is no such thing."""
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from node import PROGRAM, Node, check, close, run_tests, wait_for  # noqa: E402
+
+
+def database(node):
+    return sorted(glob.glob(os.path.join(node.state, "control", "metadata.db*")))
+
+
+def keep(node, name):
+    """A copy of the database as it stands on disk, with its write-ahead log."""
+    aside = node.path(name)
+    os.makedirs(aside)
+    for path in database(node):
+        shutil.copy2(path, aside)
+    return aside
+
+
+def put_back(node, aside):
+    for path in database(node):
+        owner = os.stat(path)
+        os.remove(path)
+    for name in os.listdir(aside):
+        path = os.path.join(node.state, "control", name)
+        shutil.copy2(os.path.join(aside, name), path)
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def tenants(node):
+    return [t["name"] for t in node.ok("tenant", "list")["items"]]
+
+
+def revoked(node):
+    return {k["id"]: k["revoked"] for k in node.ok("key", "list", "--tenant", "acme")["items"]}
+
+
+def refused_start(node):
+    """Starts it and waits for the refusal; the whole message."""
+    log, ready = os.path.join(node.state, "logs", "control.log"), node.path("never.json")
+    os.remove(log)
+    node.process = subprocess.Popen(
+        [PROGRAM, "dev", "--state", node.state, "--ready-file", ready, "--no-context"],
+        env=node.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )
+
+    def said():
+        check(not os.path.exists(ready), "the node started")
+        try:
+            with open(log) as file:
+                text = file.read()
+        except FileNotFoundError:
+            return None
+        return text if "accept-set-back" in text else None
+
+    try:
+        return wait_for("the refusal", said, 30, 0.05)
+    finally:
+        node.kill_all()
+
+
+def a_kill_in_the_middle_of_work_is_no_set_back(node):
+    node.ok("tenant", "create", "acme")
+    for n in range(8):
+        node.ok("tenant", "create", f"t{n}")
+        node.kill_all()
+        node.start()
+        check(f"t{n}" in tenants(node), "what was acknowledged is gone")
+
+
+def an_older_copy_is_refused_and_the_log_says_so(node):
+    key = node.ok("key", "create", "--tenant", "acme")["id"]
+    node.stop()
+    node.aside = keep(node, "older")
+    node.start()
+    node.ok("key", "revoke", key, "--tenant", "acme")
+    check(revoked(node)[key], "the key is not revoked")
+    node.stop()
+    node.newest = keep(node, "newest")
+    put_back(node, node.aside)
+    text = refused_start(node)
+    check("was set back or replaced" in text, text[-3000:])
+    node.key = key
+
+
+def a_copy_without_its_write_ahead_log_or_none_at_all_is_refused(node):
+    put_back(node, node.newest)
+    os.remove(os.path.join(node.state, "control", "metadata.db"))
+    text = refused_start(node)
+    check("was set back or replaced" in text, text[-3000:])
+
+
+def the_newest_is_taken_again(node):
+    put_back(node, node.newest)
+    node.start()
+    check(revoked(node)[node.key], "the key is not revoked")
+
+    def told(found):
+        return [e for e in found if e["unmapped"]["strongroom"]["outcome"] == "refused"]
+
+    found = told(node.events("--kind", "metadata.set_back", until=told))
+    check(found, "the log does not have the refusal")
+    check(all(e["severity_id"] == 5 for e in found), "it is not critical")
+
+
+def an_operator_can_take_the_older_one_once(node):
+    node.stop()
+    put_back(node, node.aside)
+    text = refused_start(node)
+    words = text.split("by writing `")[1].split("`")[0]
+    path = os.path.join(node.state, "control", "accept-set-back")
+    with open(path, "w") as file:
+        file.write("1/2\n")
+    refused_start(node)
+    with open(path, "w") as file:
+        file.write(words + "\n")
+    node.start()
+    check(not revoked(node)[node.key], "this is not the older database")
+    check(not os.path.exists(path), "the permission is still there")
+    found = node.events("--kind", "metadata.set_back", until=lambda f: len(f) > 3)
+    last = [e["unmapped"]["strongroom"] for e in found][-2:]
+    check([(e["phase"], e["outcome"]) for e in last] == [("intent", "unknown"), ("outcome", "success")], last)
+    # The same copy and the same words once more: the log is longer by now.
+    node.ok("tenant", "create", "after")
+    node.stop()
+    put_back(node, node.aside)
+    with open(path, "w") as file:
+        file.write(words + "\n")
+    refused_start(node)
+    os.remove(path)
+
+
+def main():
+    with Node() as node:
+        return run_tests(
+            [
+                a_kill_in_the_middle_of_work_is_no_set_back,
+                an_older_copy_is_refused_and_the_log_says_so,
+                a_copy_without_its_write_ahead_log_or_none_at_all_is_refused,
+                the_newest_is_taken_again,
+                an_operator_can_take_the_older_one_once,
+            ],
+            node,
+        )
+
+
+if __name__ == "__main__":
+    close(*main())

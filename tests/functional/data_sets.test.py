@@ -116,6 +116,37 @@ def many_imports_one_after_another_are_taken(node):
         check(made["version"] == number + 1, made)
 
 
+COUNT = """import os
+found = [os.path.join(d, f) for d, _, files in os.walk("/opt/ml/input/data/train") for f in files]
+print(len(found), "files,", sum(os.path.getsize(path) for path in found), "bytes", flush=True)
+"""
+
+
+def more_files_than_an_hour_has_keys(node):
+    """Small files share keys in groups, so a data set of many can be verified and used."""
+    count, total = 3700, 0
+    for number in range(count):
+        content = b"%d " % number + os.urandom(number % 50)
+        total += len(content)
+        work.write(node.path("small-files", f"{number % 7}", f"{number}.bin"), content)
+    before = set(stages(node))
+    check(len(node.ok(*importing("small-files", node.path("small-files")), timeout=300)["files"]) == count, "not all were imported")
+    new = sorted(set(stages(node)) - before)
+    verified = node.ok("dataset", "verify", "small-files@1", "--tenant", "acme")
+    check(verified["verified"] and len(verified["checks"]) == count, "it does not verify")
+    directory = work.job(node.path("counts-files"), COUNT, name="counts-files", checkpoints="required = false")
+    with open(os.path.join(directory, "job.toml"), "a") as file:
+        file.write('\n[inputs]\ntrain = "dataset:small-files@1"\n')
+    job = node.submit(directory)
+    said = node.wait_job(job, until=("finished", "failed", "held"))["output_tail"]
+    check(f"{count} files, {total} bytes" in said, said)
+    releases = len(node.events("--kind", "key.release", "--tenant", "acme"))
+    check(releases < 40, f"{releases} keys were released")
+    # One that is changed is still found among the others.
+    flip(new[count // 2])
+    node.refused("dataset", "verify", "small-files@1", "--tenant", "acme", code=3)
+
+
 if __name__ == "__main__":
     with Node() as node:
         node.ok("tenant", "create", "acme")
@@ -128,6 +159,7 @@ if __name__ == "__main__":
                 an_upload_that_breaks_off_leaves_nothing,
                 a_good_one_is_whole_and_reads_back,
                 a_changed_object_does_not_verify,
+                more_files_than_an_hour_has_keys,
                 many_imports_one_after_another_are_taken,
             ],
             node,

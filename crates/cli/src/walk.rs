@@ -14,6 +14,8 @@ use crate::error::CliError;
 /// Most files of a set: as many as control accepts in an import, and no more than a walk holds in memory
 /// (100,000 paths of at most 4 KiB are 400 MiB; in practice below 20 MiB).
 pub(crate) const FILES_MAX: usize = 100_000;
+/// Most bytes of the names of a set together: as many as control accepts in an import.
+pub(crate) const NAMES_MAX: usize = 16 << 20;
 /// Deepest directory of a set.
 pub(crate) const DEPTH_MAX: usize = 64;
 
@@ -45,6 +47,11 @@ pub(crate) fn walk(root: &Path, skip: &[&str]) -> Result<Vec<Entry>, CliError> {
     }
     if files.is_empty() {
         return Err(CliError::Empty(root.to_owned()));
+    }
+    let names = files.iter().map(|f| f.name.len()).fold(0, usize::saturating_add);
+    if names > NAMES_MAX {
+        let reason = format!("names of {names} bytes together, at most {NAMES_MAX}");
+        return Err(CliError::TooMany { path: root.to_owned(), reason });
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)

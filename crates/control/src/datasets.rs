@@ -15,6 +15,7 @@ use crate::Fail;
 use crate::auth::Principal;
 use crate::clock::now;
 use crate::imports::wire_file;
+use crate::keygroups::{KeyRing, Use};
 use crate::node::{Node, correlation, store_fail, time};
 
 /// Manifest digest of files.
@@ -144,11 +145,11 @@ pub(crate) fn verify_files(
     actor: &str,
     correlation: u128,
 ) -> Result<Vec<Check>, Fail> {
-    let mut checks = Vec::new();
+    let (mut checks, mut ring) = (Vec::new(), KeyRing::default());
     for file in files {
         let purpose = format!("verify {}", file.path);
         let result = node
-            .reader(scope, &file.digest, actor, &purpose, correlation)
+            .reader(scope, &file.digest, &mut ring, Use { actor, purpose: &purpose, correlation })
             .and_then(|reader| content_of(&reader, &file.digest));
         checks.push(match result {
             Ok(()) => Check { name: file.path.clone(), ok: true, detail: format!("sha256 {}", file.digest) },

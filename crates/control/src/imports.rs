@@ -24,10 +24,14 @@ const IDLE_MS: u64 = 30 * 60 * 1000;
 const IDLE_FULL_MS: u64 = 60 * 1000;
 /// Most files of one import.
 const FILES_MAX: usize = 100_000;
+/// Most bytes of the paths of one import together: they stand in the record of the data set and in those of its jobs.
+const NAMES_MAX: usize = 16 << 20;
 /// Largest file: the sealed format holds 2^32 chunks of 1 MiB; a terabyte is far below and far above any disk here.
 const FILE_BYTES_MAX: u64 = 1 << 40;
 /// Longest path, in bytes.
 const PATH_MAX: usize = 1024;
+/// What to do with more files than that.
+const PACK: &str = "pack small files into archives that the job opens (tar, zip, npz), then import those";
 /// Deepest path.
 const DEPTH_MAX: usize = 32;
 
@@ -54,6 +58,8 @@ struct Session {
     busy: bool,
     committed: bool,
     files: BTreeMap<String, File>,
+    /// Bytes of their paths.
+    names: usize,
 }
 
 pub(crate) fn begin(node: &Arc<Node>, tenant: &Name, request: &ImportBegin) -> Result<api::Import, Fail> {
@@ -92,6 +98,7 @@ pub(crate) fn begin(node: &Arc<Node>, tenant: &Name, request: &ImportBegin) -> R
         busy: false,
         committed: false,
         files: BTreeMap::new(),
+        names: 0,
     };
     open.insert(id.clone(), session);
     Ok(api::Import { id })
@@ -156,7 +163,11 @@ pub(crate) fn file(
             return Err(Fail::conflict("this import takes no file now"));
         }
         if s.files.len() >= FILES_MAX {
-            return Err(Fail::too_large(format!("an import has at most {FILES_MAX} files")));
+            return Err(Fail::too_large(format!("an import has at most {FILES_MAX} files")).help(PACK));
+        }
+        if s.names.saturating_add(path.len()) > NAMES_MAX {
+            let reason = format!("the paths of an import have at most {NAMES_MAX} bytes together");
+            return Err(Fail::too_large(reason).help(PACK));
         }
         if s.files.contains_key(path) {
             return Err(Fail::conflict(format!(
@@ -174,6 +185,7 @@ pub(crate) fn file(
         s.busy = false;
         let file = File { path: path.to_owned(), size: sealed.len, digest: sealed.digest, media: None };
         s.files.insert(path.to_owned(), file);
+        s.names = s.names.saturating_add(path.len());
         Ok(())
     })?;
     let file = node.imports.with(tenant, id, |s| Ok(s.files.get(path).cloned()))?;
@@ -292,6 +304,7 @@ mod tests {
                     busy: i == 0,
                     committed: false,
                     files: BTreeMap::new(),
+                    names: 0,
                 };
                 (i.to_string(), session)
             })

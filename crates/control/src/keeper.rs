@@ -10,6 +10,7 @@ use ops::event::{Event, Outcome, Phase};
 use ops::keeper::{Request, Response, Role, Scope};
 use ops::{Key32, Text};
 use store::{Current, Generation};
+use vault::ObjectName;
 
 use crate::Fail;
 use crate::clock::now;
@@ -184,6 +185,14 @@ impl Keeper {
     pub(crate) fn wrap(&self, scope: Scope, dek: &[u8; 32], digest: Digest) -> Result<Wrapped, Fail> {
         match self.call(&Request::Wrap { scope, dek: Key32::new(dek), digest })? {
             Response::Wrapped { name, kek_version, blob } => Ok(Wrapped { name, kek_version, blob }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The name of an object with this content.
+    pub(crate) fn object_name(&self, scope: Scope, digest: Digest) -> Result<ObjectName, Fail> {
+        match self.call(&Request::ObjectName { scope, digest })? {
+            Response::Named { name } => Ok(ObjectName::from(name)),
             other => Err(unexpected(&other)),
         }
     }

@@ -25,6 +25,7 @@ mod imports;
 mod inspection;
 mod jobs;
 mod keeper;
+mod keygroups;
 mod keys;
 mod log;
 mod models;
@@ -198,6 +199,7 @@ fn open(config: Config) -> Result<Node, Fail> {
         gate: http::Gate::default(),
         placing: node::Placing::default(),
         surveys: std::sync::Mutex::default(),
+        groups: keygroups::Groups::default(),
         registering: std::sync::Mutex::default(),
         leaving: std::sync::atomic::AtomicBool::new(false),
         config,

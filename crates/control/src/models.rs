@@ -20,6 +20,7 @@ use crate::auth::Principal;
 use crate::clock::now;
 use crate::datasets::verify_files;
 use crate::imports::wire_file;
+use crate::keygroups::{KeyRing, Use};
 use crate::node::{Node, correlation, store_fail, time};
 
 /// What the inspector said of a model's files.
@@ -414,7 +415,9 @@ pub(crate) fn export(
         .detail("bytes", &file.size.to_string());
     let scope = KeyScope::Tenant(tenant.clone());
     let reader = node.keeper.audited(event, || {
-        node.reader(&scope, &file.digest, &principal.actor(), &format!("export {subject}"), cor)
+        let (actor, purpose) = (principal.actor(), format!("export {subject}"));
+        let why = Use { actor: &actor, purpose: &purpose, correlation: cor };
+        node.reader(&scope, &file.digest, &mut KeyRing::default(), why)
     })?;
     Ok(Export { reader })
 }

@@ -10,9 +10,9 @@ use base::id::{CorrelationId, KeyId};
 use base::names::Name;
 use base::{Digest, Secret, Timestamp};
 use store::objects::{Commit, Seal, Staged};
-use store::records::{ApiKey, Object};
+use store::records::{ApiKey, KeyGroup, Object};
 use store::{MetaStore, ObjectStore, PageRequest, Stage, StoreError};
-use vault::{ChunkSize, Content, FreshDek, KeyScope, ObjectName, WrappedKey};
+use vault::{ChunkSize, Content, KeyScope, ObjectName, WrappedKey};
 
 use crate::auth::RefusalLog;
 use crate::clock::{now, random};
@@ -21,6 +21,7 @@ use crate::hostfacts::HostFacts;
 use crate::imports::Imports;
 use crate::jobs::Jobs;
 use crate::keeper::{Keeper, Wrapped, keeper_scope};
+use crate::keygroups::{Groups, KeyRing, Member, ObjectKey, Use};
 use crate::warden::Warden;
 use crate::{Fail, posture};
 
@@ -45,6 +46,7 @@ pub(crate) struct Node {
     pub(crate) placing: Placing,
     /// Held while an image is unpacked to be looked at.
     pub(crate) surveys: Mutex<()>,
+    pub(crate) groups: Groups,
     /// Held from choosing a model's version until it is registered: a job must not lose its result to another that
     /// finished at the same moment.
     pub(crate) registering: Mutex<()>,
@@ -132,9 +134,10 @@ impl Node {
         source: &mut impl Read,
         limit: u64,
     ) -> Result<SealedObject, Fail> {
+        let Member { wrapped, group, dek } = self.groups.member(&self.keeper, scope)?;
         let seal = Seal {
             scope: scope.clone(),
-            dek: FreshDek::take(&mut random::<32>()?),
+            dek,
             salt: random::<32>()?,
             chunk: ChunkSize::default(),
             content: Content::Unknown,
@@ -142,8 +145,13 @@ impl Node {
         };
         let mut import = self.objects.import(seal).map_err(store_fail)?;
         import.read_from(source).map_err(store_fail)?;
-        let Staged { stage, digest, len, dek } = import.finish().map_err(store_fail)?;
-        dek.expose(|dek| self.adopt(scope, stage, digest, len, dek))?;
+        let Staged { stage, digest, len, .. } = import.finish().map_err(store_fail)?;
+        self.groups.sealed(scope, &group, len);
+        let _turn = self.placing.turn(&digest);
+        if self.is_kept(scope, &digest)?.is_none() {
+            let name = self.keeper.object_name(keeper_scope(scope), digest)?;
+            self.place(scope, stage, (digest, len), name, &wrapped, Some(group))?;
+        }
         Ok(SealedObject { digest, len })
     }
 
@@ -156,17 +164,36 @@ impl Node {
         len: u64,
         dek: &[u8; 32],
     ) -> Result<ObjectName, Fail> {
-        let key = (scope.clone(), digest);
         let _turn = self.placing.turn(&digest);
-        let known = self.meta.read(|tx| tx.of(scope.tenant()).get::<Object>(&key)).map_err(store_fail)?;
-        if let Some(known) = &known
-            && known.record.quarantined.is_none()
-            && self.objects.contains(&known.record.name).map_err(store_fail)?
-        {
-            return Ok(known.record.name);
+        if let Some(name) = self.is_kept(scope, &digest)? {
+            return Ok(name);
         }
         let wrapped = self.keeper.wrap(keeper_scope(scope), dek, digest)?;
         let name = ObjectName::from(wrapped.name);
+        self.place(scope, stage, (digest, len), name, &wrapped, None)?;
+        Ok(name)
+    }
+
+    /// Name of the object with this content, if it is there and may be used.
+    fn is_kept(&self, scope: &KeyScope, digest: &Digest) -> Result<Option<ObjectName>, Fail> {
+        let key = (scope.clone(), *digest);
+        let known = self.meta.read(|tx| tx.of(scope.tenant()).get::<Object>(&key)).map_err(store_fail)?;
+        let Some(known) = known.filter(|known| known.record.quarantined.is_none()) else { return Ok(None) };
+        let there = self.objects.contains(&known.record.name).map_err(store_fail)?;
+        Ok(there.then_some(known.record.name))
+    }
+
+    /// Puts a stage in its place and records what opens it. The caller has the turn of this digest.
+    fn place(
+        &self,
+        scope: &KeyScope,
+        stage: Stage,
+        (digest, len): (Digest, u64),
+        name: ObjectName,
+        wrapped: &Wrapped,
+        group: Option<KeyGroup>,
+    ) -> Result<(), Fail> {
+        let key = (scope.clone(), digest);
         if let Commit::Exists(stage) = stage.commit(&name).map_err(store_fail)? {
             // No record knows its key (it was never acknowledged), or it was set aside: it is replaced.
             self.objects.discard(&name).map_err(store_fail)?;
@@ -183,6 +210,7 @@ impl Node {
             len,
             created_ms: now().as_millis(),
             quarantined: None,
+            group,
         };
         self.meta
             .transaction(|tx| {
@@ -195,23 +223,22 @@ impl Node {
                     None => rows.insert(&record),
                 }
             })
-            .map_err(store_fail)?;
-        Ok(name)
+            .map_err(store_fail)
     }
 
-    /// The ciphertext of an object and its wrapped key.
-    pub(crate) fn open_object(&self, scope: &KeyScope, digest: &Digest) -> Result<(Wrapped, File), Fail> {
+    /// The ciphertext of an object and what opens it.
+    pub(crate) fn open_object(&self, scope: &KeyScope, digest: &Digest) -> Result<(ObjectKey, File), Fail> {
         let record = self.object(scope, digest)?;
         if let Some(reason) = &record.quarantined {
             return Err(Fail::refused("SR-CTL-0010", format!("the object is in quarantine: {reason}")));
         }
         let file = self.objects.open_ciphertext(&record.name).map_err(store_fail)?;
         let wrapped = Wrapped {
-            name: Digest::from(record.name),
+            name: Digest::from(record.group.as_ref().map_or(record.name, |group| group.name)),
             kek_version: record.kek_version,
             blob: *record.wrapped.as_bytes(),
         };
-        Ok((wrapped, file))
+        Ok((ObjectKey { wrapped, salt: record.group.map(|group| group.salt) }, file))
     }
 
     /// The record of an object.
@@ -226,13 +253,11 @@ impl Node {
         &self,
         scope: &KeyScope,
         digest: &Digest,
-        actor: &str,
-        purpose: &str,
-        correlation: u128,
+        ring: &mut KeyRing,
+        why: Use<'_>,
     ) -> Result<store::SefReader, Fail> {
-        let (wrapped, file) = self.open_object(scope, digest)?;
-        let dek = self.keeper.unwrap(keeper_scope(scope), &wrapped, actor, purpose, correlation)?;
-        let dek = dek.expose(|key| vault::Dek::take(&mut { *key }));
+        let (key, file) = self.open_object(scope, digest)?;
+        let dek = ring.release(&self.keeper, scope, &key, why)?;
         store::SefReader::open(file, &dek, scope, digest).map_err(store_fail)
     }
 

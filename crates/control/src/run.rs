@@ -16,13 +16,13 @@ use base::id::RunId;
 use link::{Conn, LinkError};
 use ops::porter::{Compression, Request, SealedFile, Told};
 use ops::warden::{Exit, Input, Limits, Operation, Response, RunKind};
-use ops::{List, Text};
+use ops::{Key32, List, Text};
 use training::contract::{TreeFile, tree_digest};
 use vault::KeyScope;
 
 use crate::Fail;
 use crate::clock::now;
-use crate::keeper::keeper_scope;
+use crate::keygroups::{KeyRing, Use};
 use crate::node::Node;
 
 /// Messages of a run that wait for its owner; a porter that tells more waits itself.
@@ -172,13 +172,14 @@ impl Run {
     /// Opens the files of one input into its mount, which stays writable for the porter.
     /// The answer to the last file: of an image, entries and bytes so far.
     pub(crate) fn open_files(&mut self, input: u8, plan: &InputPlan) -> Result<(u32, u64), Fail> {
+        let mut ring = KeyRing::default();
         let mut done = (0, 0);
         let (max_bytes, compressions) = match &plan.unpacked {
             Some((tree, compressions)) => (tree.bytes, compressions.as_slice()),
             None => (0, [].as_slice()),
         };
         for (number, file) in plan.files.iter().enumerate() {
-            let (sealed, ciphertext) = self.sealed(file)?;
+            let (sealed, ciphertext) = self.sealed(file, &mut ring)?;
             let request = match compressions.get(number) {
                 Some(compression) => {
                     Request::Unpack { input, layer: sealed, compression: *compression, max_bytes }
@@ -202,28 +203,28 @@ impl Run {
     /// Puts the files of a checkpoint into the job's directory, which is emptied first.
     pub(crate) fn restore(&mut self, files: &[FileRef]) -> Result<(), Fail> {
         self.ask(&Request::RestoreBegin {}, None)?;
+        let mut ring = KeyRing::default();
         for file in files {
-            let (sealed, ciphertext) = self.sealed(file)?;
+            let (sealed, ciphertext) = self.sealed(file, &mut ring)?;
             self.ask(&Request::Restore { file: sealed }, Some(&ciphertext))?;
         }
         Ok(())
     }
 
-    fn sealed(&self, file: &FileRef) -> Result<(SealedFile, File), Fail> {
-        let (wrapped, ciphertext) = self.node.open_object(&file.scope, &file.digest)?;
-        let dek = self.node.keeper.unwrap(
-            keeper_scope(&file.scope),
-            &wrapped,
-            &self.purpose.actor,
-            &self.purpose.what,
-            self.purpose.correlation,
-        )?;
+    fn sealed(&self, file: &FileRef, ring: &mut KeyRing) -> Result<(SealedFile, File), Fail> {
+        let (key, ciphertext) = self.node.open_object(&file.scope, &file.digest)?;
+        let why = Use {
+            actor: &self.purpose.actor,
+            purpose: &self.purpose.what,
+            correlation: self.purpose.correlation,
+        };
+        let dek = ring.release(&self.node.keeper, &file.scope, &key, why)?;
         let sealed = SealedFile {
             path: text(&file.path)?,
             size: file.size,
             digest: file.digest,
             scope: text(&file.scope.to_string())?,
-            dek,
+            dek: dek.expose(Key32::new),
         };
         Ok((sealed, ciphertext))
     }

@@ -7,7 +7,8 @@ pub(crate) const CONNECTIONS_MAX: usize = 64;
 /// A connection that does not take its answer in this time is closed.
 pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Data keys that one tenant may have released in an hour. A job reads tens of objects and restores a few
-/// checkpoints; 3,600 is one a second, and bounds what a taken-over control can open before somebody looks.
+/// checkpoints; 3,600 is one a second, and bounds what a taken-over control can open before somebody looks. Control
+/// seals small files in groups of up to 1,024 and 256 MiB under one key, so 100,000 of them are a hundred releases.
 pub(crate) const RELEASES_PER_HOUR: u32 = 3600;
 /// The window of the budget.
 pub(crate) const BUDGET_WINDOW_MS: u64 = 3_600_000;

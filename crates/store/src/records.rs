@@ -70,6 +70,8 @@ records! {
         created_ms: u64,
         /// Why it was moved away, if it was.
         quarantined: Option<String>,
+        /// The group that its key is derived from; then `wrapped` is the group's key. None: it has a key of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")] group: Option<KeyGroup>,
     } owner |r| Some(r.scope.tenant()), keyed |r| (r.scope.clone(), r.digest);
 
     /// A data set.
@@ -292,6 +294,17 @@ impl GloballyKeyed for Job {}
 impl GloballyKeyed for Endpoint {}
 impl GloballyKeyed for ApiKey {}
 impl GloballyKeyed for Receipt {}
+
+/// How an object's key is derived from that of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyGroup {
+    /// Name under which the group's key is wrapped.
+    #[serde(with = "text")]
+    pub name: ObjectName,
+    /// The member's salt.
+    pub salt: Digest,
+}
 
 /// One file of a data set, checkpoint or model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -80,6 +80,7 @@ mod support {
                 len: staged.len,
                 created_ms: 0,
                 quarantined: None,
+                group: None,
             })
         })?;
         Ok(staged.digest)

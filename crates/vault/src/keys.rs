@@ -1,4 +1,5 @@
-//! The key hierarchy: root KEK → tenant KEK → job KEK → one DEK per object (`trust.md` sections 5.1, 6.4).
+//! The key hierarchy: root KEK → tenant KEK → job KEK → one DEK per object (`trust.md` sections 5.1, 6.4). Of many
+//! small objects that are sealed together the DEKs are derived from one group key, so that one release opens the group.
 //!
 //! Random bytes are parameters. Each wrapping takes a nonce of 96 random bits: at most 2^32 wraps under one KEK
 //! keep the chance of a repeat below 2^-32 (SP 800-38D section 8.3).
@@ -56,6 +57,25 @@ key_types! {
     Kek;
     /// The key under which one scope's objects are named.
     AddressKey;
+    /// The key of a group of objects, from which the key of each is derived. It is wrapped and released as a [`Dek`],
+    /// under a name of its own; it never seals anything itself.
+    GroupKey;
+}
+
+/// What a member's key is derived for; the salt follows.
+const MEMBER_LABEL: &[u8] = b"sr1 group member";
+
+impl GroupKey {
+    /// The key for sealing one member. `salt` is random and never used twice.
+    pub fn fresh_member(&self, salt: &[u8; KEY_LEN]) -> FreshDek {
+        FreshDek(self.member(salt).0)
+    }
+
+    /// The key of the member with this salt: HMAC-SHA-256 as a pseudo-random function (SP 800-108, one block).
+    pub fn member(&self, salt: &[u8; KEY_LEN]) -> Dek {
+        let mut key = *self.expose(|key| base::hmac_sha256(key, &[MEMBER_LABEL, salt])).as_bytes();
+        Dek::take(&mut key)
+    }
 }
 
 impl FreshDek {

@@ -20,6 +20,6 @@ pub mod limits;
 pub mod scope;
 pub mod sef;
 
-pub use keys::{AddressKey, Dek, FreshDek, Kek, ObjectName, WrappedKey};
+pub use keys::{AddressKey, Dek, FreshDek, GroupKey, Kek, ObjectName, WrappedKey};
 pub use scope::KeyScope;
 pub use sef::{ChunkSize, Content, Opener, Sealed, Sealer, SefError};

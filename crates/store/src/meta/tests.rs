@@ -80,6 +80,7 @@ fn records_survive_closing_and_come_back_equal() {
         len: u64::from(u32::MAX) + 1,
         created_ms: 5,
         quarantined: None,
+        group: None,
     };
     open(dir.path())
         .transaction(|tx| {

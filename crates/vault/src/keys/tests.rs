@@ -43,6 +43,19 @@ fn a_wrapped_dek_opens_only_for_its_key_scope_version_and_object() {
     }
 }
 
+/// The expected value is that of Python's `hmac.new(key, b"sr1 group member" + salt, "sha256")`.
+#[test]
+fn members_of_a_group_have_keys_of_their_own() {
+    let group = || GroupKey::take(&mut [0x42; 32]);
+    let hex = |dek: Dek| dek.expose(|key| base::digest::hex(key));
+    let one = hex(group().member(&[0x24; 32]));
+    assert_eq!(one, "e8dfc437afbb9df7c1e35b45d048f0a5d10cc4da89cf56ea60bba182899937ad");
+    assert_eq!(hex(group().fresh_member(&[0x24; 32]).spend()), one);
+    assert_ne!(hex(group().member(&[0x25; 32])), one);
+    assert_ne!(hex(GroupKey::take(&mut [0x43; 32]).member(&[0x24; 32])), one);
+    assert_eq!(format!("{:?}", group()), "GroupKey(..)");
+}
+
 #[test]
 fn keys_of_different_purposes_do_not_stand_in_for_each_other() {
     let root = KeyFileProvider::new(&mut [7; 32], true).unwrap();

@@ -211,6 +211,32 @@ def a_key_of_one_tenant_does_not_open_the_endpoint_of_another(two):
     check(theirs[0] in (401, 403, 404), theirs)
 
 
+def one_tenant_leaves_places_for_running_jobs_to_others(two):
+    node = two.node
+    sleeps = "import time\ntime.sleep(600)\n"
+
+    def submit(name, tenant):
+        directory = work.job(node.path(f"{tenant}-{name}"), sleeps, name=name, tenant=tenant, memory="64MiB", checkpoints="required = false")
+        return node.run("-o", "json", "job", "run", os.path.join(directory, "job.toml"), "--tenant", tenant)
+
+    running, last = [], None
+    for number in range(20):
+        last = submit(f"sleeps-{number}", "acme")
+        if last.code != 0:
+            break
+        running.append(last.json()["id"])
+    # One of acme's sixteen runs since the beginning.
+    check(len(running) == 15, f"{len(running)} more jobs of one tenant run: {last.err}")
+    check("share of 16 running jobs" in last.err and "[tenants]" in last.err, last.err)
+    other = submit("sleeps", "globex")
+    check(other.code == 0, f"another tenant has no place: {other.err}")
+    node.ok("job", "stop", other.json()["id"], "--tenant", "globex")
+    for job in running:
+        node.ok("job", "stop", job, "--tenant", "acme")
+    for job in running:
+        node.wait_job(job, until=("stopped", "failed", "held"), seconds=60)
+
+
 def nothing_of_acme_changed(two):
     node = two.node
     check(node.job(two.job)["state"] == "running", node.job(two.job)["state"])
@@ -236,6 +262,7 @@ if __name__ == "__main__":
                 ids_of_another_tenant_are_absent_below_the_own_tenant,
                 keys_of_another_kind_open_nothing_here,
                 a_key_of_one_tenant_does_not_open_the_endpoint_of_another,
+                one_tenant_leaves_places_for_running_jobs_to_others,
                 nothing_of_acme_changed,
             ],
             two,

@@ -39,6 +39,9 @@ pub struct Config {
     pub gateway: Gateway,
     /// What jobs may use.
     pub jobs: Jobs,
+    /// What one tenant may have at once.
+    #[serde(default)]
+    pub tenants: Tenants,
 }
 
 /// Numeric user ids, one per process; equal only where the node was started without root.
@@ -71,6 +74,23 @@ pub struct Jobs {
     /// unless set.
     #[serde(default)]
     pub allow_host_image: bool,
+}
+
+/// What one tenant may have at once, of the node's places: none can take all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tenants {
+    /// Jobs that run; a node runs 32.
+    pub running_jobs: u16,
+    /// Endpoints that serve; a node serves 64.
+    pub endpoints: u16,
+}
+
+impl Default for Tenants {
+    /// Half of the node.
+    fn default() -> Self {
+        Self { running_jobs: 16, endpoints: 32 }
+    }
 }
 
 /// Where the processes of a node meet, all below [`Config::state`].
@@ -211,6 +231,9 @@ impl Config {
         if let Err(error) = config.node.parse::<crate::names::Name>() {
             return refuse(format!("`node`: {error}"));
         }
+        if config.tenants.running_jobs == 0 || config.tenants.endpoints == 0 {
+            return refuse("`tenants`: a share is at least 1".to_owned());
+        }
         let listen: Result<std::net::SocketAddr, _> = config.gateway.listen.parse();
         match listen {
             Err(_) => {
@@ -256,6 +279,15 @@ allow_host_image = true
         let text = GOOD.replace("keeper = 1", "keper = 1");
         let error = Config::parse("f", &text).unwrap_err().to_string();
         assert_eq!(error, "f:8:1: unknown key `keper`: did you mean `keeper`?");
+    }
+
+    #[test]
+    fn the_share_of_a_tenant_is_half_unless_said_otherwise() {
+        let shares = |more: &str| Config::parse("f", &format!("{GOOD}{more}")).map(|c| c.tenants);
+        assert_eq!(shares("").unwrap(), Tenants { running_jobs: 16, endpoints: 32 });
+        let set = shares("[tenants]\nrunning_jobs = 4\n").unwrap();
+        assert_eq!(set, Tenants { running_jobs: 4, endpoints: 32 });
+        assert!(shares("[tenants]\nendpoints = 0\n").is_err());
     }
 
     #[test]

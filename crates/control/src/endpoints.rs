@@ -23,6 +23,7 @@ use crate::auth::Principal;
 use crate::clock::{now, random};
 use crate::node::{Node, correlation, store_fail, time};
 use crate::run::{FileRef, InputPlan, Purpose, Run, RunEvent, text};
+use crate::shares::Places;
 use crate::{Fail, models};
 
 /// Endpoints served at once.
@@ -93,6 +94,15 @@ impl Endpoints {
     }
 }
 
+impl Endpoints {
+    /// Endpoints of a tenant: those that are active, and those that are being started or stopped.
+    fn taken_of(&self, tenant: &Name, active: BTreeSet<Name>) -> usize {
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changing = changing.iter().filter(|(of, _)| of == tenant).map(|(_, name)| name.clone());
+        active.into_iter().chain(changing).collect::<BTreeSet<_>>().len()
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.endpoints.changing.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.of);
@@ -144,13 +154,17 @@ pub(crate) fn deploy(
     let (model, version) = models::reference(&request.model)?;
     let model = models::find(node, tenant, &model, version)?;
     let _turn = node.endpoints.turn(tenant, &name)?;
-    if all(node, tenant)?.iter().any(|s| s.record.name == name && is_active(&s.record)) {
+    let active: BTreeSet<Name> =
+        all(node, tenant)?.into_iter().filter(|s| is_active(&s.record)).map(|s| s.record.name).collect();
+    if active.contains(&name) {
         return Err(Fail::conflict(format!("endpoint `{name}` serves already"))
             .help(format!("stop it with `strongroom endpoint stop {name} --yes`, or choose another name")));
     }
-    if node.endpoints.taken() > SERVING_MAX {
-        return Err(Fail::conflict(format!("this node serves its {SERVING_MAX} endpoints")));
-    }
+    let share = usize::from(node.config.tenants.endpoints);
+    let places = Places { what: "endpoints", key: "endpoints", most: SERVING_MAX, share };
+    // Less the one that is to be deployed, which has its turn already.
+    let own = node.endpoints.taken_of(tenant, active).saturating_sub(1);
+    places.room(own, node.endpoints.taken().saturating_sub(1))?;
     let at = now();
     let record = Endpoint {
         tenant: tenant.clone(),

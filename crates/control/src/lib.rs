@@ -33,6 +33,7 @@ mod node;
 mod posture;
 mod rollback;
 mod run;
+mod shares;
 mod status;
 mod tenants;
 mod warden;

@@ -29,6 +29,7 @@ use crate::auth::Principal;
 use crate::clock::now;
 use crate::images::Programs;
 use crate::node::{Node, correlation, store_fail, time};
+use crate::shares::Places;
 use live::Live;
 
 /// Jobs of one tenant, ended ones included: each has keys in the keeper, which holds 100,000 scopes for good.
@@ -44,11 +45,11 @@ const INPUT_CHANNEL: &str = "channel/";
 
 /// The jobs that run.
 #[derive(Debug, Default)]
-pub(crate) struct Jobs(Mutex<HashMap<JobId, Arc<Live>>>);
+pub(crate) struct Jobs(Mutex<HashMap<JobId, (Name, Arc<Live>)>>);
 
 impl Jobs {
     fn live(&self, id: JobId) -> Option<Arc<Live>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).map(|(_, live)| Arc::clone(live))
     }
 }
 
@@ -208,7 +209,7 @@ pub(crate) fn stop(
             Ok(())
         }
         None => {
-            let _slot = Slot::take(node, job.id, job.state, usize::MAX)?;
+            let _slot = Slot::take(node, tenant, job.id, job.state, Why::Change)?;
             let job = find(node, tenant, &job.id.to_string())?;
             if job.state.is_final() {
                 return Err(Fail::conflict(format!("job {} has ended: {}", job.id, job.state.as_str())));
@@ -242,7 +243,7 @@ pub(crate) fn resume(
             .asset("job", &job.id.to_string(), Some(job.contract))
             .because(reason);
     node.keeper.audited(event, || {
-        let slot = Slot::take(node, job.id, JobState::Resuming, RUNNING_MAX)?;
+        let slot = Slot::take(node, tenant, job.id, JobState::Resuming, Why::Run)?;
         let job = find(node, tenant, &job.id.to_string())?;
         if !matches!(job.state, JobState::Held | JobState::Stopped | JobState::Failed) {
             return Err(Fail::conflict(format!(
@@ -283,18 +284,33 @@ struct Slot {
     live: Arc<Live>,
 }
 
+/// What a slot is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// To run, now that somebody asks for it.
+    Run,
+    /// To go on running after a restart: it had its place before.
+    GoOn,
+    /// To change its record only.
+    Change,
+}
+
 impl Slot {
-    /// Refused while somebody has it, or while `most` jobs have theirs.
-    fn take(node: &Arc<Node>, id: JobId, state: JobState, most: usize) -> Result<Self, Fail> {
+    /// Refused while somebody has it, or where a job that is to run has no place.
+    fn take(node: &Arc<Node>, tenant: &Name, id: JobId, state: JobState, why: Why) -> Result<Self, Fail> {
         let live = Arc::new(Live::new(state));
         let mut running = node.jobs.0.lock().unwrap_or_else(PoisonError::into_inner);
         if running.contains_key(&id) {
             return Err(Fail::conflict(format!("job {id} runs, or is being changed")));
         }
-        if running.len() >= most {
-            return Err(Fail::conflict(format!("this node runs its {RUNNING_MAX} jobs")));
-        }
-        running.insert(id, Arc::clone(&live));
+        let share = match why {
+            Why::Run => usize::from(node.config.tenants.running_jobs),
+            Why::GoOn | Why::Change => usize::MAX,
+        };
+        let most = if why == Why::Change { usize::MAX } else { RUNNING_MAX };
+        let own = running.values().filter(|(of, _)| of == tenant).count();
+        Places { what: "running jobs", key: "running_jobs", most, share }.room(own, running.len())?;
+        running.insert(id, (tenant.clone(), Arc::clone(&live)));
         Ok(Self { node: Arc::clone(node), id, live })
     }
 }
@@ -325,7 +341,7 @@ pub(crate) fn restore(node: &Arc<Node>) {
     };
     for job in jobs {
         let gone_on = || {
-            let slot = Slot::take(node, job.id, job.state, RUNNING_MAX)?;
+            let slot = Slot::take(node, &job.tenant, job.id, job.state, Why::GoOn)?;
             // It may have been stopped since it was listed.
             let job = find(node, &job.tenant, &job.id.to_string())?;
             if rests(&job) {

@@ -14,7 +14,7 @@ use training::{Contract, JobSpec, RunConfig};
 use vault::KeyScope;
 
 use super::{
-    Accepted, INPUT_CHANNEL, INPUT_CODE, INPUT_CONFIG, JOBS_MAX, RUNNING_MAX, Slot, contract, show, supervise,
+    Accepted, INPUT_CHANNEL, INPUT_CODE, INPUT_CONFIG, JOBS_MAX, Slot, Why, contract, show, supervise,
 };
 use crate::auth::Principal;
 use crate::clock::{now, random};
@@ -88,7 +88,7 @@ pub(crate) fn submit(
         event = event.detail(name, &digest.hex());
     }
     node.keeper.audited(event, || {
-        let slot = Slot::take(node, id, job.state, RUNNING_MAX)?;
+        let slot = Slot::take(node, tenant, id, job.state, Why::Run)?;
         node.keeper.create_scope(keeper_scope(&KeyScope::Job(tenant.clone(), id)), cor)?;
         node.meta.transaction(|tx| tx.of(tenant).insert(&job)).map_err(store_fail)?;
         supervise(slot, &job)

@@ -174,6 +174,8 @@ pub(super) struct ChainContext {
     pub(super) keep: u32,
     pub(super) correlation: u128,
     pub(super) monitor: Monitor,
+    /// What the retention looks at; none until the first checkpoint of the segment, and after a failure.
+    pub(super) present: Option<Vec<Present>>,
 }
 
 /// How a commit came about, as the porter tells.
@@ -219,7 +221,7 @@ impl ChainContext {
             },
         )?;
         // The checkpoint is in the chain and counts; old ones that could not be removed are tried at the next.
-        if let Err(fail) = self.prune(node) {
+        if let Err(fail) = self.prune(node, &record) {
             crate::log::line("job", &format!("{}: old checkpoints stay: {}", self.job, fail.line()));
         }
         Ok(record)
@@ -294,52 +296,98 @@ impl ChainContext {
         Ok(record)
     }
 
-    /// Removes the files of versions that the retention lets go; their records and digests stay.
-    fn prune(&self, node: &Node) -> Result<(), Fail> {
-        let all = stored_checkpoints(node, &self.tenant, self.job)?;
-        let present: Vec<&Checkpoint> = all.iter().filter(|c| c.state != CheckpointState::Pruned).collect();
+    /// Removes the files of versions that the retention lets go. Of their records stays what the chain and the Model BoM
+    /// need: version, step, digests, signature and times.
+    fn prune(&mut self, node: &Node, newest: &Checkpoint) -> Result<(), Fail> {
+        // All records of the job are read once in a segment; from then on only what is present is looked at.
+        let mut present = match self.present.take() {
+            Some(present) => present,
+            None => present_of(stored_checkpoints(node, &self.tenant, self.job)?.iter()),
+        };
+        if present.last().is_none_or(|last| last.version < newest.version) {
+            present.push(Present::of(newest));
+        }
         let kept: Vec<Kept> = present
             .iter()
-            .map(|c| Kept {
-                version: c.version,
-                good: c.state == CheckpointState::Good,
-                first_after_resume: false,
-                pinned: !matches!(c.state, CheckpointState::Good),
-            })
+            .map(|p| Kept { version: p.version, good: p.good, first_after_resume: false, pinned: p.pinned })
             .collect();
         let gone = removable(&kept, self.keep);
-        let stays: BTreeSet<Digest> = present
-            .iter()
-            .filter(|c| !gone.contains(&c.version))
-            .flat_map(|c| c.files.iter().map(|f| f.digest))
-            .collect();
-        for checkpoint in present.iter().filter(|c| gone.contains(&c.version)) {
-            self.remove(node, checkpoint, &stays)?;
+        let (leave, stay): (Vec<Present>, Vec<Present>) =
+            present.into_iter().partition(|p| gone.contains(&p.version));
+        let stays: BTreeSet<Digest> = stay.iter().flat_map(|p| p.files.iter().copied()).collect();
+        // What fails here is read again from the records at the next checkpoint.
+        for old in &leave {
+            self.remove(node, old, &stays)?;
         }
+        self.present = Some(stay);
         Ok(())
     }
 
-    fn remove(&self, node: &Node, checkpoint: &Checkpoint, stays: &BTreeSet<Digest>) -> Result<(), Fail> {
+    /// One transaction, then the files: what a crash leaves of those has no record, and is removed at the next start.
+    fn remove(&self, node: &Node, old: &Present, stays: &BTreeSet<Digest>) -> Result<(), Fail> {
         let scope = self.scope();
-        set_state(node, checkpoint, CheckpointState::Pruned, "newer ones are kept")?;
-        for file in checkpoint.files.iter().filter(|f| !stays.contains(&f.digest)) {
-            let key = (scope.clone(), file.digest);
-            let name = node
-                .meta
-                .transaction(|tx| {
-                    let rows = tx.of(&self.tenant);
-                    let Some(stored) = rows.get::<Object>(&key)? else { return Ok(None) };
-                    rows.delete::<Object>(&key, stored.rev)?;
-                    Ok::<_, StoreError>(Some(stored.record.name))
-                })
-                .map_err(store_fail)?;
-            match name.map(|n| node.objects.discard(&n)) {
-                None | Some(Ok(()) | Err(StoreError::Missing { .. })) => {}
-                Some(Err(error)) => return Err(store_fail(error)),
+        let key = (self.job, old.version);
+        let names = node
+            .meta
+            .transaction(|tx| {
+                let rows = tx.of(&self.tenant);
+                let Some(mut stored) = rows.get::<Checkpoint>(&key)? else { return Ok(Vec::new()) };
+                strip(&mut stored.record);
+                rows.update(&stored)?;
+                let mut names = BTreeSet::new();
+                for digest in old.files.iter().filter(|digest| !stays.contains(digest)) {
+                    let key = (scope.clone(), *digest);
+                    if let Some(object) = rows.get::<Object>(&key)? {
+                        rows.delete::<Object>(&key, object.rev)?;
+                        names.insert(object.record.name);
+                    }
+                }
+                Ok::<_, StoreError>(names.into_iter().collect())
+            })
+            .map_err(store_fail)?;
+        for name in names {
+            match node.objects.discard(&name) {
+                Ok(()) | Err(StoreError::Missing { .. }) => {}
+                Err(error) => return Err(store_fail(error)),
             }
         }
         Ok(())
     }
+}
+
+/// What the retention needs of a checkpoint whose files are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Present {
+    version: u64,
+    good: bool,
+    /// Kept whatever the rules say: evidence.
+    pinned: bool,
+    files: Vec<Digest>,
+}
+
+impl Present {
+    fn of(record: &Checkpoint) -> Self {
+        Self {
+            version: record.version,
+            good: record.state == CheckpointState::Good,
+            pinned: !matches!(record.state, CheckpointState::Good | CheckpointState::Pruned),
+            files: record.files.iter().map(|f| f.digest).collect(),
+        }
+    }
+}
+
+/// What stays of a record whose files are removed.
+fn strip(record: &mut Checkpoint) {
+    record.state = CheckpointState::Pruned;
+    record.reason = Some("newer ones are kept".to_owned());
+    record.files = Vec::new();
+    record.manifest = String::new();
+}
+
+/// Those of a job's checkpoints whose files are there, oldest first. One that was pruned and still names its files, as
+/// an earlier release left it, is given up with the others.
+fn present_of<'a>(all: impl Iterator<Item = &'a Checkpoint>) -> Vec<Present> {
+    all.filter(|c| c.state != CheckpointState::Pruned || !c.files.is_empty()).map(Present::of).collect()
 }
 
 fn set_state(node: &Node, checkpoint: &Checkpoint, state: CheckpointState, reason: &str) -> Result<(), Fail> {

@@ -364,10 +364,10 @@ impl Draft<'_> {
     }
 
     fn segments(&self) -> Vec<bom::Segment> {
-        let checkpoint = |version: u64| {
-            let stored = stored_checkpoints(self.node, &self.job.tenant, self.job.id).unwrap_or_default();
-            stored.into_iter().find(|c| c.version == version).map(|c| c.manifest_digest)
-        };
+        let stored = stored_checkpoints(self.node, &self.job.tenant, self.job.id).unwrap_or_default();
+        let digests: std::collections::BTreeMap<u64, base::Digest> =
+            stored.iter().map(|c| (c.version, c.manifest_digest)).collect();
+        let checkpoint = |version: u64| digests.get(&version).copied();
         self.job
             .segments
             .iter()

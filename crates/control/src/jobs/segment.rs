@@ -93,6 +93,7 @@ impl Segment {
             keep: spec.checkpoints.keep,
             correlation,
             monitor: Monitor::new(),
+            present: None,
         };
         Ok(Self { job, spec, programs, from, rejected, continuation, chain, correlation, malformed: 0 })
     }

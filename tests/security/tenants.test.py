@@ -237,6 +237,11 @@ def one_tenant_leaves_places_for_running_jobs_to_others(two):
         node.wait_job(job, until=("stopped", "failed", "held"), seconds=60)
 
 
+def an_object_of_one_does_not_open_as_the_others(two):
+    found = {c["id"]: c for c in two.node.run("-o", "json", "posture", "run").json()["controls"]}
+    check(found["IS-7"]["status"] == "pass", found["IS-7"])
+
+
 def nothing_of_acme_changed(two):
     node = two.node
     check(node.job(two.job)["state"] == "running", node.job(two.job)["state"])
@@ -263,6 +268,7 @@ if __name__ == "__main__":
                 keys_of_another_kind_open_nothing_here,
                 a_key_of_one_tenant_does_not_open_the_endpoint_of_another,
                 one_tenant_leaves_places_for_running_jobs_to_others,
+                an_object_of_one_does_not_open_as_the_others,
                 nothing_of_acme_changed,
             ],
             two,

@@ -9,6 +9,7 @@ use link::{KeeperClient, KeeperError, LinkError};
 use ops::event::{Event, Outcome, Phase};
 use ops::keeper::{Request, Response, Role, Scope};
 use ops::{Key32, Text};
+use store::records::Object;
 use store::{Current, Generation};
 use vault::ObjectName;
 
@@ -53,6 +54,17 @@ pub(crate) struct Wrapped {
     pub(crate) name: Digest,
     pub(crate) kek_version: u64,
     pub(crate) blob: [u8; 60],
+}
+
+impl Wrapped {
+    /// The key that the record of an object holds: its own, or that of its group, which is wrapped under the group's name.
+    pub(crate) fn of(object: &Object) -> Self {
+        Self {
+            name: Digest::from(object.group.as_ref().map_or(object.name, |group| group.name)),
+            kek_version: object.kek_version,
+            blob: *object.wrapped.as_bytes(),
+        }
+    }
 }
 
 impl Keeper {

@@ -233,11 +233,7 @@ impl Node {
             return Err(Fail::refused("SR-CTL-0010", format!("the object is in quarantine: {reason}")));
         }
         let file = self.objects.open_ciphertext(&record.name).map_err(store_fail)?;
-        let wrapped = Wrapped {
-            name: Digest::from(record.group.as_ref().map_or(record.name, |group| group.name)),
-            kek_version: record.kek_version,
-            blob: *record.wrapped.as_bytes(),
-        };
+        let wrapped = Wrapped::of(&record);
         Ok((ObjectKey { wrapped, salt: record.group.map(|group| group.salt) }, file))
     }
 

@@ -195,11 +195,7 @@ fn swapped_objects(node: &Arc<Node>) -> Result<Seen, Fail> {
     let Some((object, other)) = pair else {
         return Ok(Seen::Unknown("there are no objects of one tenant beside another tenant".to_owned()));
     };
-    let wrapped = Wrapped {
-        name: base::Digest::from(object.name),
-        kek_version: object.kek_version,
-        blob: *object.wrapped.as_bytes(),
-    };
+    let wrapped = Wrapped::of(object);
     let cor = correlation()?;
     let purpose = "probe IS-7";
     node.keeper.unwrap(keeper_scope(&object.scope), &wrapped, "platform", purpose, cor)?;

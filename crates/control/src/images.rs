@@ -21,6 +21,7 @@ use vault::KeyScope;
 use crate::Fail;
 use crate::auth::Principal;
 use crate::clock::{now, random};
+use crate::keygroups::{KeyRing, Use};
 use crate::node::{Node, correlation, store_fail, time};
 use crate::run::{FileRef, InputPlan, Purpose, Run, RunEvent, Unpacked, porter_refused};
 
@@ -140,12 +141,15 @@ fn oci(
     actor: &str,
     cor: u128,
 ) -> Result<(Vec<ImageLayer>, Variables), Fail> {
-    let read = |file: &File| -> Result<Vec<u8>, Fail> {
+    let mut ring = KeyRing::default();
+    let mut read = |file: &File| -> Result<Vec<u8>, Fail> {
         if file.size > u64::try_from(image::limits::DOCUMENT_BYTES).unwrap_or(u64::MAX) {
             return Err(Fail::too_large(format!("`{}` is too long for a document", file.path)));
         }
         let scope = KeyScope::Tenant(tenant.clone());
-        let reader = node.reader(&scope, &file.digest, actor, &format!("read {}", file.path), cor)?;
+        let purpose = format!("read {}", file.path);
+        let why = Use { actor, purpose: &purpose, correlation: cor };
+        let reader = node.reader(&scope, &file.digest, &mut ring, why)?;
         let mut bytes = Vec::new();
         reader.copy_to(&mut bytes).map_err(store_fail)?;
         Ok(bytes)

@@ -30,6 +30,8 @@ class Two:
             node.ok("tenant", "create", tenant)
         work.write(node.path("data", "a.txt"), b"acme's own")
         node.ok("dataset", "import", "data", node.path("data"), "--tenant", "acme")
+        work.write(node.path("image", "etc", "marker"), b"acme's own")
+        self.image = node.ok("image", "import", node.path("image"), "--tenant", "acme")["digest"]
         node.wait_job(node.submit(work.served(node.path("lin"), name="lin")))
         node.ok("endpoint", "deploy", "lin", "lin@1", "--tenant", "acme")
         self.inference = node.ok("key", "create", "--endpoint", "lin", "--tenant", "acme")
@@ -45,6 +47,7 @@ class Two:
         check(status == 200, begun)
         self.things = {
             "id": begun["id"], "path": "a.txt", "name": "lin", "version": "1", "job": self.job,
+            "digest": self.image,
         }
 
     def call(self, method, path, tenant=None, body=None, key=None):
@@ -124,7 +127,7 @@ def every_endpoint_hides_another_tenant(two):
 def ids_of_another_tenant_are_absent_below_the_own_tenant(two):
     """Under its own name, with acme's ids: as if made up."""
     asked = 0
-    made_up = {"id": "0" * 32, "job": "job_00000000000000000000000000", "name": "absent"}
+    made_up = {"id": "0" * 32, "job": "job_00000000000000000000000000", "name": "absent", "digest": "1" * 64}
     for method, pattern, operation, who in table():
         if who != "Tenant" or "}/" not in pattern.replace("/tenants/{tenant}", "", 1) + "/":
             continue
@@ -142,7 +145,7 @@ def ids_of_another_tenant_are_absent_below_the_own_tenant(two):
             invented = invented.replace(two.inference["id"], "key_00000000000000000000000000")
         two.things = saved
         check(real != invented, f"the test of {operation} asks for the same twice")
-        names = (saved["id"], saved["job"], "lin", "data", "absent", two.inference["id"], *made_up.values(), "key_" + "0" * 26)
+        names = (saved["id"], saved["job"], saved["digest"], "lin", "data", "absent", two.inference["id"], *made_up.values(), "key_" + "0" * 26)
         theirs = shape(two.call(method, real, "globex", body), *names)
         absent = shape(two.call(method, invented, "globex", body), *names)
         check(theirs[0] == 404, f"{operation}: {theirs}")
@@ -192,8 +195,13 @@ def inference_receipt(two):
     return receipt
 
 
+def changed(key):
+    """Another last character, whichever it was."""
+    return key[:-1] + ("x" if key[-1] != "x" else "y")
+
+
 def keys_of_another_kind_open_nothing_here(two):
-    for key in (two.inference["secret"], two.keys["acme"][:-1] + "x", "srk_", "x", two.keys["acme"].upper()):
+    for key in (two.inference["secret"], changed(two.keys["acme"]), "srk_", "x", two.keys["acme"].upper()):
         status, body = two.call("GET", "/v1/tenants/acme/models", key=key)
         check(status == 401, f"{key[:12]}: {status} {body}")
 

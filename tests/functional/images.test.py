@@ -85,7 +85,10 @@ def a_job_runs_in_a_directory_and_sees_nothing_of_the_host(node):
     check('"strongroom:image-pinned", "value": "true"' in text, "the BoM does not say that the image is pinned")
     names = {c.get("name") for c in bom["components"] if c.get("type") == "library"}
     check(names == {"python3", "libc6", "base-files"}, f"packages are not those of the image: {sorted(names)[:20]}")
+    declared = text.count('"package=declared"')
+    check(declared == 3 and "package=observed" not in text, "what the image says of itself is said to be observed")
     image = node.ok("image", "show", digest, "--tenant", "acme")
+    check(node.ok("image", "show", image["digest"][:12], "--tenant", "acme")["digest"] == image["digest"], "12 digits")
     check(image["form"] == "directory" and image["tree"] == digest.removeprefix("sha256:"), image)
 
 
@@ -138,6 +141,46 @@ def an_oci_layout_of_umoci_runs_with_its_layers_and_variables(node):
     ]:
         check(expected in said, f"no `{expected}` in {said}")
     check(record["image"] == line.rsplit("@", 1)[1], record)
+
+
+def umoci_unpacks_the_same_tree(node):
+    layout, out = node.path("layout"), node.path("unpacked")
+    subprocess.run(["umoci", "raw", "unpack", "--image", f"{layout}:image", out], check=True, capture_output=True)
+    image = node.ok("image", "show", reference(node, layout).rsplit("@", 1)[1], "--tenant", "acme")
+    check(reference(node, out).endswith(image["tree"]), "another reader of the same layers sees another tree")
+
+
+def an_image_without_lists_of_packages_makes_a_model_too(node):
+    root = node.path("rootfs-bare")
+    shutil.copytree(node.path("rootfs"), root, symlinks=True)
+    shutil.rmtree(os.path.join(root, "var"))
+    line = reference(node, root)
+    job = node.submit(with_image(work.counting(node.path("bare"), steps=2, every=1, name="bare"), line))
+    record = node.wait_job(job)
+    check(record["model"] == "bare@1", record)
+    text = json.dumps(node.ok("bom", "show", "bare", "--tenant", "acme"))
+    check(line.rsplit("@", 1)[1] in text and "pkg:deb" not in text, "the BoM does not name the image, or names packages")
+
+
+def the_memory_of_a_job_is_its_own_and_not_that_of_its_image(node):
+    root = node.path("rootfs-large")
+    shutil.copytree(node.path("rootfs"), root, symlinks=True)
+    with open(os.path.join(root, "opt/own/large"), "wb") as file:
+        file.write(os.urandom(200 << 20))
+    line = reference(node, root)
+    look = "print([l for l in open('/proc/meminfo') if 'MemTotal' in l][0], flush=True)\n"
+    take = "data = bytearray(%d << 20); print('TOOK', len(data), flush=True)\n"
+    small = work.job(node.path("small"), look + take % 60 + work.COUNT, name="small", memory="128MiB", steps=1, every=1, pause=0.0)
+    job = node.submit(with_image(small, line))
+    node.wait_job(job)
+    said = output(node, job)
+    check("MemTotal:" in said and "131072 kB" in said and "TOOK" in said, said)
+    # The control: what its own limit does not hold ends it, however large the image is.
+    large = work.job(node.path("large"), take % 160 + work.COUNT, name="large", memory="128MiB", steps=1, every=1, pause=0.0)
+    job = node.submit(with_image(large, line))
+    record = wait_for("it ends", lambda: next((s for s in node.job(job)["segments"] if s.get("cause")), None), 60)
+    check("memory" in str(record), record)
+    node.run("job", "stop", job, "--tenant", "acme")
 
 
 def zstandard_layers_of_skopeo_run_too(node):
@@ -279,6 +322,9 @@ if __name__ == "__main__":
                 a_job_runs_in_a_directory_and_sees_nothing_of_the_host,
                 the_same_directory_has_the_same_digest_and_a_change_another,
                 an_oci_layout_of_umoci_runs_with_its_layers_and_variables,
+                umoci_unpacks_the_same_tree,
+                an_image_without_lists_of_packages_makes_a_model_too,
+                the_memory_of_a_job_is_its_own_and_not_that_of_its_image,
                 zstandard_layers_of_skopeo_run_too,
                 a_damaged_layout_is_refused,
                 an_index_says_which_images_there_are,

@@ -168,7 +168,12 @@ wire! {
         layers: Vec<String>,
         /// Variables that it sets.
         env: BTreeMap<String, String>,
-        /// Packages that it says it holds: `NAME=VERSION`.
+        /// What its system calls itself.
+        #[serde(default)]
+        system: Option<String>,
+        /// How many packages it says it holds.
+        package_count: u32,
+        /// These packages, `NAME=VERSION`; in a list of images none.
         packages: Vec<String>,
         /// When it was imported.
         created: String,

@@ -144,7 +144,14 @@ impl List {
         self.need(!job.command.is_empty(), "job.command", "must be recorded");
         self.need(!job.code.files.is_empty(), "code.files", "every file of the code must be listed");
         self.need(!job.commit_rule.is_empty(), "job.commit_rule", "must be stated");
-        self.need(!job.environment.packages.is_empty(), "environment.packages", "must be listed");
+        // A digest says which programs there were even where nothing in them lists packages or names a system.
+        let pinned = job.environment.pinned.value() == Some("true");
+        self.need(pinned || !job.environment.packages.is_empty(), "environment.packages", "must be listed");
+        if pinned {
+            self.stated(&job.environment.os, "environment.os");
+        } else {
+            self.seen(&job.environment.os, "environment.os");
+        }
         let last = job.segments.last().map(|s| s.cause);
         self.need(last == Some(Cause::Completed), "job.segments", "the last segment must have completed");
         let resumed: Vec<u32> = job.segments.iter().skip(1).map(|s| s.number).collect();
@@ -154,7 +161,6 @@ impl List {
             (&job.environment.image, "environment.image"),
             (&job.environment.pinned, "environment.pinned"),
             (&job.environment.kernel, "environment.kernel"),
-            (&job.environment.os, "environment.os"),
             (&job.hardware.cpu_model, "hardware.cpu_model"),
             (&job.hardware.cpus, "hardware.cpus"),
             (&job.hardware.memory_bytes, "hardware.memory_bytes"),

@@ -194,6 +194,10 @@ pub struct Package {
     pub source: PackageSource,
     /// SHA-256 of its recorded content, if known.
     pub digest: Option<Digest>,
+    /// Of which system, as package URLs have it, where it is known: `debian`, `ubuntu`, `alpine`.
+    pub system: Option<String>,
+    /// Whether the platform saw that it is there; otherwise whoever made the image says so.
+    pub observed: bool,
 }
 
 /// The software around a run.

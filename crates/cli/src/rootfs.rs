@@ -2,20 +2,22 @@
 //! of it and never followed; devices, pipes and sockets are refused.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::ffi::CStr;
+use std::fs::File;
 use std::io::{self, Cursor, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base::{Digest, Hasher};
 use image::path::{clean, is_platform, whiteout};
 use image::tar::{END, Entry, Kind, header, padding};
 use image::tree::{Node, TreeHasher};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 
 use crate::error::{CliError, Failure};
 use crate::exit::Exit;
 use crate::progress::Progress;
-use crate::walk;
 
 /// Bytes read at once while a file is hashed.
 const STEP: usize = 1 << 20;
@@ -24,8 +26,6 @@ const STEP: usize = 1 << 20;
 #[derive(Debug, Clone)]
 struct Item {
     entry: Entry,
-    /// Its file on this machine.
-    source: PathBuf,
     /// Bytes and executable bit, where it is a file, by whichever name.
     file: Option<(u64, bool)>,
 }
@@ -34,11 +34,20 @@ struct Item {
 #[derive(Debug, Clone)]
 pub(crate) struct Rootfs {
     root: PathBuf,
+    /// The directory itself: everything is opened below it, and no link is followed.
+    directory: Arc<OwnedFd>,
     items: Vec<Item>,
 }
 
 fn refuse(error: &image::ImageError) -> Failure {
     Failure::explain(error, Exit::Failed)
+}
+
+/// Opens below a directory without following a link, whoever changes the tree meanwhile.
+fn open(directory: &OwnedFd, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+    let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat2(directory, if path.is_empty() { "." } else { path }, flags, Mode::empty(), how)?)
 }
 
 impl Rootfs {
@@ -48,57 +57,51 @@ impl Rootfs {
     /// # Errors
     /// It cannot be read, or holds what no image may.
     pub(crate) fn walk(root: &Path) -> Result<Self, Failure> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(root, flags, Mode::empty());
+        let directory = directory.map_err(|errno| CliError::file("open", root)(errno))?;
         let mut items = Vec::new();
-        let mut open = vec![(root.to_owned(), String::new())];
-        while let Some((directory, prefix)) = open.pop() {
-            for entry in fs::read_dir(&directory).map_err(CliError::file("read", &directory))? {
-                let entry = entry.map_err(CliError::file("read", &directory))?;
-                let source = entry.path();
+        let mut waiting = vec![String::new()];
+        while let Some(path) = waiting.pop() {
+            let shown = root.join(&path);
+            let reading = |errno: rustix::io::Errno| CliError::file("read", &shown)(errno);
+            let inside =
+                open(&directory, &path, OFlags::DIRECTORY).map_err(CliError::file("read", &shown))?;
+            for entry in Dir::read_from(&inside).map_err(reading)? {
+                let entry = entry.map_err(reading)?;
                 let name = entry.file_name();
-                let raw = [prefix.as_bytes(), name.as_encoded_bytes()].concat();
-                let path = clean(&raw).map_err(|e| refuse(&e))?;
-                if is_platform(&path) {
+                if matches!(name.to_bytes(), b"." | b"..") {
                     continue;
                 }
-                if whiteout(&path).map_err(|e| refuse(&e))?.is_some() {
-                    let why = "names that begin with `.wh.` remove things from images";
-                    return Err(refuse(&image::ImageError::Path { path, why }));
+                let raw = [path.as_bytes(), b"/", name.to_bytes()].concat();
+                let child = clean(&raw).map_err(|e| refuse(&e))?;
+                if is_platform(&child) {
+                    continue;
                 }
-                let meta = fs::symlink_metadata(&source).map_err(CliError::file("read", &source))?;
-                let kind = meta.file_type();
-                let executable = meta.permissions().mode() & 0o111 != 0;
-                let (kind, file) = if kind.is_dir() {
-                    open.push((source.clone(), format!("{path}/")));
-                    (Kind::Directory, None)
-                } else if kind.is_symlink() {
-                    let target = fs::read_link(&source).map_err(CliError::file("read", &source))?;
-                    let target = target.to_str().ok_or_else(|| CliError::NotRegular {
-                        path: source.clone(),
-                        what: "a link whose target is not UTF-8",
-                    })?;
-                    (Kind::Symlink { target: target.to_owned() }, None)
-                } else if kind.is_file() {
-                    (Kind::File { size: meta.len(), executable }, Some((meta.len(), executable)))
-                } else {
-                    let what = "a device, pipe or socket";
-                    return Err(CliError::NotRegular { path: source, what }.into());
-                };
+                if whiteout(&child).map_err(|e| refuse(&e))?.is_some() {
+                    let why = "names that begin with `.wh.` remove things from images";
+                    return Err(refuse(&image::ImageError::Path { path: child, why }));
+                }
                 let most = image::limits::ENTRIES;
                 if items.len() >= usize::try_from(most).unwrap_or(usize::MAX) {
                     let reason = format!("more than {most} files, directories and links");
                     return Err(CliError::TooMany { path: root.to_owned(), reason }.into());
                 }
-                items.push((
-                    Item { entry: Entry { path, kind }, source, file },
-                    (meta.dev(), meta.ino(), meta.nlink()),
-                ));
+                let stat = rustix::fs::statat(&inside, name, AtFlags::SYMLINK_NOFOLLOW).map_err(reading)?;
+                if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                    waiting.push(child.clone());
+                }
+                let (kind, file) = kind(&inside, name, &stat, &root.join(&child))?;
+                // Times are no part of a directory's digest, so all are one time.
+                let entry = Entry { path: child, kind, mtime: 0 };
+                items.push((Item { entry, file }, (stat.st_dev, stat.st_ino, stat.st_nlink)));
             }
         }
         if items.is_empty() {
             return Err(CliError::Empty(root.to_owned()).into());
         }
         items.sort_by(|(a, _), (b, _)| a.entry.path.as_bytes().cmp(b.entry.path.as_bytes()));
-        Ok(Self { root: root.to_owned(), items: name_once(items) })
+        Ok(Self { root: root.to_owned(), directory: Arc::new(directory), items: name_once(items) })
     }
 
     /// The digest of its tree.
@@ -115,9 +118,10 @@ impl Rootfs {
                 (Kind::Symlink { target }, _) => Node::Symlink { target: target.as_bytes() },
                 (_, file) => {
                     let (expected, executable) = file.unwrap_or_default();
-                    let (size, digest) = content(&item.source, &mut buffer, progress)?;
+                    let (size, digest) =
+                        content(&self.directory, path, &self.root.join(path), &mut buffer, progress)?;
                     if size != expected {
-                        return Err(CliError::Changed(item.source.clone()).into());
+                        return Err(CliError::Changed(self.root.join(path)).into());
                     }
                     Node::File { size, digest, executable }
                 }
@@ -156,7 +160,13 @@ impl Rootfs {
 
     /// Its archive, as a stream.
     pub(crate) fn archive(self) -> Archive {
-        Archive { items: self.items.into_iter(), blocks: Cursor::default(), file: None, is_ended: false }
+        Archive {
+            directory: self.directory,
+            items: self.items.into_iter(),
+            blocks: Cursor::default(),
+            file: None,
+            is_ended: false,
+        }
     }
 
     /// The directory.
@@ -181,8 +191,38 @@ fn name_once(items: Vec<(Item, (u64, u64, u64))>) -> Vec<Item> {
     out
 }
 
-fn content(path: &Path, buffer: &mut [u8], progress: &Progress) -> Result<(u64, Digest), Failure> {
-    let mut file = walk::open(path)?;
+/// What a name in a directory is.
+fn kind(
+    directory: &OwnedFd,
+    name: &CStr,
+    stat: &Stat,
+    shown: &Path,
+) -> Result<(Kind, Option<(u64, bool)>), Failure> {
+    let refuse = |what| Failure::from(CliError::NotRegular { path: shown.to_owned(), what });
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Ok((Kind::Directory, None)),
+        FileType::RegularFile => {
+            let file = (u64::try_from(stat.st_size).unwrap_or(0), stat.st_mode & 0o111 != 0);
+            Ok((Kind::File { size: file.0, executable: file.1 }, Some(file)))
+        }
+        FileType::Symlink => {
+            let target = rustix::fs::readlinkat(directory, name, Vec::new());
+            let target = target.map_err(|errno| CliError::file("read", shown)(errno))?;
+            let target = target.into_string().map_err(|_| refuse("a link whose target is not UTF-8"))?;
+            Ok((Kind::Symlink { target }, None))
+        }
+        _ => Err(refuse("a device, pipe or socket")),
+    }
+}
+
+fn content(
+    directory: &OwnedFd,
+    below: &str,
+    path: &Path,
+    buffer: &mut [u8],
+    progress: &Progress,
+) -> Result<(u64, Digest), Failure> {
+    let mut file = File::from(open(directory, below, OFlags::empty()).map_err(CliError::file("open", path))?);
     let mut hasher = Hasher::new();
     let mut size = 0u64;
     loop {
@@ -201,6 +241,7 @@ fn content(path: &Path, buffer: &mut [u8], progress: &Progress) -> Result<(u64, 
 /// and then the digest differs.
 #[derive(Debug)]
 pub(crate) struct Archive {
+    directory: Arc<OwnedFd>,
     items: std::vec::IntoIter<Item>,
     blocks: Cursor<Vec<u8>>,
     file: Option<(io::Take<File>, u64)>,
@@ -231,7 +272,7 @@ impl Read for Archive {
                     let blocks = header(&item.entry).map_err(io::Error::other)?;
                     self.blocks = Cursor::new(blocks);
                     if let Kind::File { size, .. } = item.entry.kind {
-                        let file = walk::open(&item.source).map_err(io::Error::other)?;
+                        let file = File::from(open(&self.directory, &item.entry.path, OFlags::empty())?);
                         self.file = Some((file.take(size), size));
                     }
                 }
@@ -247,6 +288,9 @@ impl Read for Archive {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

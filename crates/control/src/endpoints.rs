@@ -335,6 +335,7 @@ fn load(node: &Arc<Node>, actor: &str, record: &Endpoint, model: &Model, cor: u1
     };
     let limits = Limits {
         memory_bytes: bytes.saturating_mul(3).saturating_add(RUNTIME_BYTES),
+        image_bytes: 0,
         cpu_milli: node.facts.cpus.saturating_mul(1000),
         pids: RUNTIME_PIDS,
         scratch_bytes: 0,

@@ -60,12 +60,7 @@ pub(crate) fn observe() -> HostFacts {
             .map(|(_, value)| value.trim().to_owned())
             .unwrap_or_default()
     };
-    let memory_kib = read(Path::new("/proc/meminfo"))
-        .lines()
-        .find_map(|line| {
-            line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
-        })
-        .unwrap_or(0);
+    let memory_kib = kib(&read(Path::new("/proc/meminfo")), "MemTotal:");
     let mut packages = image::packages::dpkg(&read(Path::new(DPKG_STATUS)));
     packages.sort();
     HostFacts {
@@ -76,6 +71,17 @@ pub(crate) fn observe() -> HostFacts {
         cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
         memory_bytes: memory_kib.saturating_mul(1024),
     }
+}
+
+/// Memory that could be taken now without swapping, as the kernel estimates it (`MemAvailable`).
+pub(crate) fn free_memory_bytes() -> u64 {
+    kib(&read(Path::new("/proc/meminfo")), "MemAvailable:").saturating_mul(1024)
+}
+
+/// A line of `/proc/meminfo`.
+fn kib(meminfo: &str, name: &str) -> u64 {
+    let value = |line: &str| line.strip_prefix(name)?.trim().strip_suffix("kB")?.trim().parse().ok();
+    meminfo.lines().find_map(value).unwrap_or(0)
 }
 
 fn read(path: &Path) -> String {

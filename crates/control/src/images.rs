@@ -1,12 +1,12 @@
 //! Images: root file systems of jobs, pinned by digest. An import seals the archives as they come and has a porter
 //! unpack them once, in its confined process, so that the tree that every later run must show is known.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, TryLockError};
 
 use api::Page;
-use base::Digest;
 use base::id::RunId;
 use base::names::Name;
+use base::{Digest, Timestamp};
 use image::oci::{Blob, Compression, Config, Manifest};
 use image::packages::{Package, Source};
 use ops::event::{Event, EventKind, Outcome, Phase};
@@ -14,7 +14,7 @@ use ops::porter::{Compression as Wire, PackageSource, Request, Told};
 use ops::warden::{InputKind, Limits, RunKind};
 use store::PageRequest;
 use store::records::{
-    File, Image, ImageForm, ImageLayer, ImagePackage, ImagePackageSource, LayerCompression,
+    File, Image, ImageContents, ImageForm, ImageLayer, ImagePackage, ImagePackageSource, LayerCompression,
 };
 use vault::KeyScope;
 
@@ -29,14 +29,18 @@ use crate::run::{FileRef, InputPlan, Purpose, Run, RunEvent, Unpacked, porter_re
 const DIRECTORY_ARCHIVE: &str = "rootfs.tar";
 /// The manifest among the files of an image's import; blobs are found by their digest.
 const MANIFEST: &str = "manifest.json";
+/// Fewest digits of a digest that name an image: as many as lists show.
+const PREFIX_MIN: usize = 12;
 /// Most images of a tenant.
 const IMAGES_MAX: u64 = 1000;
 /// Memory of a survey beside the image: buffers, the list of its names.
 const SURVEY_BYTES: u64 = 256 << 20;
 /// Processes and threads of a survey.
 const SURVEY_PIDS: u32 = 16;
-/// Longest survey: [`image::limits::BYTES`] at 0.5 GB/s, and some.
-const SURVEY_MS: u64 = 180_000;
+/// Longest survey, all layers together: 60 GB at 0.2 GB/s.
+const SURVEY_MS: u64 = 300_000;
+/// Longest wait for the turn to survey.
+const TURN_MS: u64 = 120_000;
 /// How often the wait looks at the clock.
 const TICK: std::time::Duration = std::time::Duration::from_millis(100);
 /// Bytes of a page: each file, directory and link of a memory-backed mount takes up to one more than its content.
@@ -81,6 +85,11 @@ pub(crate) fn import(
                 return Err(Fail::conflict(format!("this tenant has its {IMAGES_MAX} images")));
             }
             let actor = principal.actor();
+            // One at a time: an image takes as much memory as it has bytes, and nobody knows them before.
+            let _turn = turn(node)?;
+            if let Ok(known) = find(node, tenant, &pin) {
+                return Ok(known);
+            }
             let (layers, env) = match form {
                 ImageForm::Directory => (directory(files)?, Vec::new()),
                 ImageForm::Oci => oci(node, tenant, pin, files, &actor, cor)?,
@@ -106,10 +115,18 @@ pub(crate) fn import(
                 unpacking: seen.unpacking,
                 layers,
                 env,
-                packages: seen.packages,
+                system: seen.system,
+                packages: u32::try_from(seen.packages.len()).unwrap_or(u32::MAX),
                 created_ms: at,
             };
-            node.meta.transaction(|tx| tx.of(tenant).insert(&record)).map_err(store_fail)?;
+            let contents = ImageContents { tenant: tenant.clone(), digest: pin, packages: seen.packages };
+            node.meta
+                .transaction(|tx| {
+                    let rows = tx.of(tenant);
+                    rows.insert(&record)?;
+                    rows.insert(&contents)
+                })
+                .map_err(store_fail)?;
             Ok(record)
         },
         |event, record| {
@@ -118,7 +135,7 @@ pub(crate) fn import(
             event.detail("bytes", &record.bytes.to_string())
         },
     )?;
-    Ok(wire(&record))
+    show(node, tenant, &record.digest.hex())
 }
 
 /// A directory comes as one archive.
@@ -195,7 +212,32 @@ struct Seen {
     entries: u32,
     bytes: u64,
     unpacking: (u32, u64),
+    system: Option<(String, String)>,
     packages: Vec<ImagePackage>,
+}
+
+/// Waits for the turn to unpack an image; who waits too long is told.
+fn turn(node: &Node) -> Result<MutexGuard<'_, ()>, Fail> {
+    let since = now();
+    loop {
+        match node.surveys.try_lock() {
+            Ok(turn) => return Ok(turn),
+            Err(TryLockError::Poisoned(turn)) => return Ok(turn.into_inner()),
+            Err(TryLockError::WouldBlock) if now().millis_since(since) < TURN_MS => std::thread::sleep(TICK),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Fail::unavailable(
+                    "other images are being unpacked to be looked at",
+                    format!("no turn within {} s", TURN_MS / 1000),
+                )
+                .help("import it again in a few minutes"));
+            }
+        }
+    }
+}
+
+/// Bytes that an image may take while it is looked at: half of the machine's memory, and half of what is free now.
+fn room(node: &Node) -> u64 {
+    (node.facts.memory_bytes / 2).min(crate::hostfacts::free_memory_bytes() / 2).min(image::limits::BYTES)
 }
 
 /// Unpacks an image once and asks what it is.
@@ -207,14 +249,14 @@ fn survey(
     actor: &str,
     correlation: u128,
 ) -> Result<Seen, Fail> {
-    // One at a time: an image takes as much memory as it has bytes, and nobody knows them before.
-    let _turn = node.surveys.lock().unwrap_or_else(PoisonError::into_inner);
-    let room = (node.facts.memory_bytes / 2).min(image::limits::BYTES);
+    let room = room(node);
+    let since = now();
     let unknown =
         Unpacked { tree: Digest::from_bytes([0; 32]), entries: image::limits::ENTRIES, bytes: room };
     let plan = InputPlan::image(tenant, layers, unknown);
     let limits = Limits {
-        memory_bytes: room.saturating_add(SURVEY_BYTES),
+        memory_bytes: SURVEY_BYTES,
+        image_bytes: room,
         cpu_milli: node.facts.cpus.saturating_mul(1000),
         pids: SURVEY_PIDS,
         scratch_bytes: 0,
@@ -228,14 +270,15 @@ fn survey(
     let id = RunId::new(now(), random::<10>()?);
     let plans = std::slice::from_ref(&plan);
     let mut run = Run::start_porter(node, id, RunKind::Serving, limits, plans, purpose)?;
+    run.must_end(since.plus_millis(SURVEY_MS));
     let unpacking = run.open_files(0, &plan)?;
-    let seen = collect(&mut run, unpacking)?;
+    let seen = collect(&mut run, unpacking, since)?;
     run.destroy()?;
     Ok(seen)
 }
 
-fn collect(run: &mut Run, unpacking: (u32, u64)) -> Result<Seen, Fail> {
-    let since = now();
+fn collect(run: &mut Run, unpacking: (u32, u64), since: Timestamp) -> Result<Seen, Fail> {
+    let mut system = None;
     let mut packages = Vec::new();
     let mut tree = None;
     run.tell(&Request::Survey { input: 0 }, None)?;
@@ -255,6 +298,9 @@ fn collect(run: &mut Run, unpacking: (u32, u64)) -> Result<Seen, Fail> {
                     return Err(Fail::internal("a porter told more packages than it may", "flood"));
                 }
             }
+            Some(RunEvent::Told(Told::System { id, name })) => {
+                system = Some((id.to_string(), name.to_string()));
+            }
             Some(RunEvent::Told(Told::Tree { digest, entries, bytes })) => {
                 tree = Some((digest, entries, bytes));
             }
@@ -262,7 +308,7 @@ fn collect(run: &mut Run, unpacking: (u32, u64)) -> Result<Seen, Fail> {
                 let said =
                     tree.ok_or_else(|| Fail::internal("a porter did not tell the tree", "protocol"))?;
                 let (tree, entries, bytes) = said;
-                return Ok(Seen { tree, entries, bytes, unpacking, packages });
+                return Ok(Seen { tree, entries, bytes, unpacking, system, packages });
             }
             Some(RunEvent::Told(Told::Refused { code, detail })) => {
                 return Err(porter_refused(&code, &format!("the image was refused: {detail}")));
@@ -343,10 +389,10 @@ impl Programs {
     }
 
     /// The packages among them, sorted.
-    pub(crate) fn packages(&self, node: &Node) -> Vec<Package> {
-        match self {
+    pub(crate) fn packages(&self, node: &Node) -> Result<Vec<Package>, Fail> {
+        Ok(match self {
             Self::Host => node.facts.packages.clone(),
-            Self::Image(image) => image
+            Self::Image(image) => contents(node, image)?
                 .packages
                 .iter()
                 .map(|package| Package {
@@ -359,6 +405,14 @@ impl Programs {
                     version: package.version.clone(),
                 })
                 .collect(),
+        })
+    }
+
+    /// What the system among them calls itself, where an image says so.
+    pub(crate) fn system(&self) -> Option<&(String, String)> {
+        match self {
+            Self::Host => None,
+            Self::Image(image) => image.system.as_ref(),
         }
     }
 
@@ -382,6 +436,12 @@ impl Programs {
     }
 }
 
+fn contents(node: &Node, image: &Image) -> Result<ImageContents, Fail> {
+    let stored = node.meta.read(|tx| tx.of(&image.tenant).get::<ImageContents>(&image.digest));
+    let stored = stored.map_err(store_fail)?;
+    Ok(stored.ok_or_else(|| Fail::internal("an image has no list of packages", image.digest))?.record)
+}
+
 pub(crate) fn find(node: &Node, tenant: &Name, digest: &Digest) -> Result<Image, Fail> {
     let stored = node.meta.read(|tx| tx.of(tenant).get::<Image>(digest)).map_err(store_fail)?;
     let stored = stored.ok_or_else(|| {
@@ -393,15 +453,36 @@ pub(crate) fn find(node: &Node, tenant: &Name, digest: &Digest) -> Result<Image,
 
 pub(crate) fn show(node: &Node, tenant: &Name, text: &str) -> Result<api::Image, Fail> {
     node.tenant(tenant)?;
-    let digest = digest(text).map_err(|_| Fail::not_found("image", text))?;
-    Ok(wire(&find(node, tenant, &digest)?))
+    let image = match digest(text) {
+        Ok(digest) => find(node, tenant, &digest)?,
+        Err(_) => by_prefix(node, tenant, text)?,
+    };
+    let packages = contents(node, &image)?.packages;
+    let packages = packages.iter().map(|p| format!("{}={}", p.name, p.version)).collect();
+    Ok(api::Image { packages, ..wire(&image) })
+}
+
+/// The one image whose digest begins like this, as lists show it.
+fn by_prefix(node: &Node, tenant: &Name, text: &str) -> Result<Image, Fail> {
+    let prefix = text.strip_prefix("sha256:").unwrap_or(text);
+    let all = records(node, tenant)?;
+    let mut found =
+        all.into_iter().filter(|image| prefix.len() >= PREFIX_MIN && image.digest.hex().starts_with(prefix));
+    match (found.next(), found.next()) {
+        (Some(image), None) => Ok(image),
+        _ => Err(Fail::not_found("image", text).help("see `strongroom image list`")),
+    }
+}
+
+fn records(node: &Node, tenant: &Name) -> Result<Vec<Image>, Fail> {
+    let page =
+        node.meta.read(|tx| tx.of(tenant).list::<Image>(&PageRequest::default())).map_err(store_fail)?;
+    Ok(page.items.into_iter().map(|stored| stored.record).collect())
 }
 
 pub(crate) fn list(node: &Node, tenant: &Name) -> Result<Page<api::Image>, Fail> {
     node.tenant(tenant)?;
-    let page =
-        node.meta.read(|tx| tx.of(tenant).list::<Image>(&PageRequest::default())).map_err(store_fail)?;
-    Ok(Page { items: page.items.iter().map(|s| wire(&s.record)).collect(), next: page.next })
+    Ok(Page { items: records(node, tenant)?.iter().map(wire).collect(), next: None })
 }
 
 fn wire(record: &Image) -> api::Image {
@@ -416,7 +497,9 @@ fn wire(record: &Image) -> api::Image {
         stored_bytes: record.layers.iter().map(|layer| layer.size).fold(0, u64::saturating_add),
         layers: record.layers.iter().map(|layer| layer.digest.hex()).collect(),
         env: record.env.iter().cloned().collect(),
-        packages: record.packages.iter().map(|p| format!("{}={}", p.name, p.version)).collect(),
+        system: record.system.as_ref().map(|(_, name)| name.clone()),
+        package_count: record.packages,
+        packages: Vec::new(),
         created: time(record.created_ms),
     }
 }

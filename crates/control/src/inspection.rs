@@ -43,6 +43,7 @@ pub(crate) fn inspect(
     let bytes = files.iter().map(|f| f.size).fold(0, u64::saturating_add);
     let limits = Limits {
         memory_bytes: bytes.saturating_mul(2).saturating_add(PARSER_BYTES),
+        image_bytes: 0,
         cpu_milli: node.facts.cpus.saturating_mul(1000),
         pids: PIDS,
         scratch_bytes: 0,

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use base::Digest;
 use base::id::RunId;
+use base::{Digest, Timestamp};
 use link::{Conn, LinkError};
 use ops::porter::{Compression, Request, SealedFile, Told};
 use ops::warden::{Exit, Input, Limits, Operation, Response, RunKind};
@@ -111,6 +111,8 @@ pub(crate) struct Run {
     events: Receiver<RunEvent>,
     sender: SyncSender<RunEvent>,
     backlog: VecDeque<RunEvent>,
+    /// When what it asks of its porter must be over; none where each answer has its own time.
+    ends: Option<Timestamp>,
     destroyed: bool,
 }
 
@@ -165,8 +167,14 @@ impl Run {
             events,
             sender,
             backlog: VecDeque::new(),
+            ends: None,
             destroyed: false,
         })
+    }
+
+    /// Everything that is asked of the porter must be answered by then.
+    pub(crate) fn must_end(&mut self, at: Timestamp) {
+        self.ends = Some(at);
     }
 
     /// Opens the files of one input into its mount, which stays writable for the porter.
@@ -277,8 +285,10 @@ impl Run {
                     "flood",
                 ));
             }
-            let spent = Duration::from_millis(now().millis_since(since));
-            match self.events.recv_timeout(ANSWER_TIMEOUT.saturating_sub(spent)) {
+            let time = now();
+            let spent = Duration::from_millis(time.millis_since(since));
+            let left = self.ends.map_or(ANSWER_TIMEOUT, |end| Duration::from_millis(end.millis_since(time)));
+            match self.events.recv_timeout(ANSWER_TIMEOUT.saturating_sub(spent).min(left)) {
                 Ok(RunEvent::Told(Told::Done { files, bytes })) => return Ok((files, bytes)),
                 Ok(RunEvent::Told(Told::Refused { code, detail })) => {
                     return Err(porter_refused(&code, &format!("the porter refused: {detail}")));
@@ -361,7 +371,8 @@ fn read_exit(pipe: OwnedFd, queue: &SyncSender<RunEvent>) {
 pub(crate) fn porter_refused(code: &str, title: &str) -> Fail {
     let lack = matches!(code, "SR-PRT-0009" | "SR-PRT-0010" | "SR-PRT-0011" | "SR-PRT-0012");
     let status = if lack { 503 } else { 422 };
-    Fail { code: code.to_owned(), status, ..Fail::refused("SR-PRT-0001", title) }
+    let help = format!("see what it means with `strongroom explain {code}`");
+    Fail { code: code.to_owned(), status, ..Fail::refused("SR-PRT-0001", title) }.help(help)
 }
 
 pub(crate) fn text<const MAX: usize>(value: &str) -> Result<Text<MAX>, Fail> {

@@ -61,7 +61,7 @@ fn ticks() -> u64 {
 
 fn ours(layout: &Layout, round: usize) -> Result<(), Box<dyn std::error::Error>> {
     let ids = Ids::slot(64_000)?;
-    let limits = Limits { memory_bytes: 256 << 20, cpu_milli: 1000, pids: 64 };
+    let limits = Limits { memory_bytes: 256 << 20, image_bytes: 0, cpu_milli: 1000, pids: 64 };
     let groups = layout.create(&format!("bench-{round}"), &limits)?;
     let scratch = mounts::scratch(16 << 20, ids.owner(), ids.inner())?.root;
     let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;

@@ -40,6 +40,8 @@ pub struct Layout {
 pub struct Limits {
     /// Workload, scratch and inputs together.
     pub memory_bytes: u64,
+    /// An image beside that: held by whoever unpacked it, so no limit of the workload.
+    pub image_bytes: u64,
     /// CPU time, in thousandths of a CPU.
     pub cpu_milli: u32,
     /// Processes and threads of the workload.
@@ -260,7 +262,7 @@ fn remove(group: &Path) {
 impl RunGroups {
     /// All limits, and reads each one back.
     fn write(&self, limits: &Limits) -> Result<(), HostError> {
-        let whole = limits.memory_bytes.saturating_add(PORTER_BYTES);
+        let whole = limits.memory_bytes.saturating_add(limits.image_bytes).saturating_add(PORTER_BYTES);
         for parent in &self.parents {
             put_if(parent, "memory.limit_in_bytes", &whole.to_string())?;
             put_if(parent, "memory.max", &whole.to_string())?;

@@ -16,6 +16,9 @@ use crate::sys::{self, Process};
 /// Numbers from here upward are out of the way of what a program is given.
 const ASIDE: RawFd = 200;
 
+/// Of helpers; sandboxes have 500 (proc_pid_oom_score_adj(5)).
+const OOM_SCORE_ADJ: &str = "700";
+
 /// What is started.
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
@@ -68,6 +71,9 @@ impl Launch<'_> {
     fn release(&self, socket: &OwnedFd, process: &Process) -> Result<(), HostError> {
         if let Some(group) = self.group {
             group.add(process.pid)?;
+            // Where the whole machine lacks memory, what fills a mount ends before what runs in it.
+            std::fs::write(format!("/proc/{}/oom_score_adj", process.pid), OOM_SCORE_ADJ)
+                .map_err(HostError::at("say what ends first when memory lacks"))?;
         }
         channel::send(socket, b"G", &[]).map_err(HostError::at("let the program go on"))?;
         if !channel::wait_readable(socket, SETUP_MS).map_err(HostError::at("wait for the program"))? {

@@ -16,7 +16,7 @@ pub const KILL_MS: u64 = 5_000;
 pub const ROOT_BYTES: u64 = 1 << 20;
 /// Inodes of the root file system; about 40 are used, and one for each name at the top of an image.
 pub const ROOT_INODES: u64 = 320;
-/// Names at the top of an image, and in its `/opt`: each is a mount or a link of the sandbox.
+/// Names at the top of an image, and in its `/opt`: each is a mount or a link of the sandbox. As `image::limits::TOP`.
 pub const IMAGE_TOP_MAX: usize = 128;
 /// `/tmp` may take this share of the scratch limit, in per cent; at least [`TMP_MIN_BYTES`].
 pub const TMP_PERCENT: u64 = 25;

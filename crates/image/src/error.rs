@@ -6,7 +6,7 @@ use base::Explain;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// A path that no image may hold.
-    #[error("`{path}` is no path of an image: {why}")]
+    #[error("`{}` is no path of an image: {why}", path.escape_debug())]
     Path {
         /// The path, as far as it can be shown.
         path: String,
@@ -17,7 +17,7 @@ pub enum ImageError {
     #[error("archive: {0}")]
     Archive(&'static str),
     /// An entry that an image may not hold.
-    #[error("archive: `{path}` is {what}")]
+    #[error("`{}` is {what}", path.escape_debug())]
     Entry {
         /// Its path.
         path: String,

@@ -23,7 +23,14 @@ pub const DOCUMENT_BYTES: usize = 4 << 20;
 pub const VARIABLES: usize = 64;
 /// Their bytes together; they go into one message with the job's own.
 pub const VARIABLE_BYTES: usize = 8 << 10;
-/// Packages that are listed of one image.
-pub const PACKAGES: usize = 20_000;
-/// Bytes of a package manager's list: 20,000 packages of Debian are about 25 MiB.
-pub const PACKAGE_LIST_BYTES: u64 = 64 << 20;
+/// Packages of one image: four times what the largest images for training have. They stand in the model's record,
+/// which is stored whole.
+pub const PACKAGES: usize = 8_000;
+/// Bytes of a package manager's list: 8,000 packages of Debian are about 10 MiB.
+pub const PACKAGE_LIST_BYTES: u64 = 32 << 20;
+/// Names at the top of an image, and in its `/opt`: each is a mount or a link of the sandbox.
+pub const TOP: usize = 128;
+/// Zeros after the mark of an archive's end; tools pad to records of 10 KiB, rarely to 1 MiB.
+pub const END_BYTES: u64 = 1 << 20;
+/// Bytes of a layer that are no content of files: headers and padding of [`ENTRIES`] entries, at most two extensions each.
+pub const HEADER_BYTES: u64 = 1 << 30;

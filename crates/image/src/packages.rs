@@ -30,6 +30,30 @@ pub const APK: &str = "lib/apk/db/installed";
 /// The same where `/lib` is a link into `/usr`.
 pub const APK_MERGED: &str = "usr/lib/apk/db/installed";
 
+/// Beginning of the lists of images that keep one file for each package (distroless).
+pub const DPKG_PARTS: &str = "var/lib/dpkg/status.d/";
+/// Where a system names itself, in order (os-release(5)).
+pub const OS_RELEASE: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
+
+/// What a system calls itself: `ID`, as package URLs have it, and its name for people.
+pub fn os_release(text: &str) -> Option<(String, String)> {
+    let value = |key: &str| {
+        let raw = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?.trim();
+        let plain = raw.trim_matches(['"', '\'']).to_owned();
+        short(&plain).then_some(plain)
+    };
+    let id = value("ID")?;
+    let good = id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b));
+    good.then(|| (id.clone(), value("PRETTY_NAME").or_else(|| value("NAME")).unwrap_or(id)))
+}
+
+/// A file of [`DPKG_PARTS`]: one paragraph, without the state that the one list has.
+pub fn dpkg_part(text: &str) -> Vec<Package> {
+    paragraphs(text, |field| {
+        Some(Package { source: Source::Dpkg, name: field("Package: ")?, version: field("Version: ")? })
+    })
+}
+
 /// The installed packages of a `dpkg` status file (deb-control(5) paragraphs).
 pub fn dpkg(status: &str) -> Vec<Package> {
     paragraphs(status, |field| {
@@ -92,6 +116,17 @@ mod tests {
         assert_eq!(shown(&dpkg(status)), ["a=1", "c=3"]);
         let installed = "C:Q1x\nP:musl\nV:1.2.5-r0\nA:x86_64\n\nP:busybox\nV:1.36.1-r2\n";
         assert_eq!(shown(&apk(installed)), ["musl=1.2.5-r0", "busybox=1.36.1-r2"]);
+    }
+
+    #[test]
+    fn a_system_names_itself() {
+        let text = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nNAME=\"Debian\"\nID=debian\n";
+        let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
+        assert_eq!(os_release(text), pair("debian", "Debian GNU/Linux 12 (bookworm)"));
+        assert_eq!(os_release("ID='wolfi'\n"), pair("wolfi", "wolfi"));
+        for bad in ["", "ID=", "ID=a b", "ID=../x", "VERSION_ID=1"] {
+            assert_eq!(os_release(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::limits;
 
 /// Directories at the root that the sandbox makes itself: what an image has below them is never seen, so it is no
 /// part of the image. `opt/ml` is where the job's own directories are.
-const PLATFORM: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
+pub const PLATFORM: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
 /// Beginning of the names by which a layer removes what lower layers have (OCI image specification, "Whiteouts").
 const WHITEOUT: &str = ".wh.";
 /// The name that empties its directory.
@@ -56,6 +56,8 @@ pub enum Whiteout {
     Path(String),
     /// Everything that lower layers have in this directory.
     Inside(String),
+    /// Nothing: notes of a storage driver (AUFS) to itself, which other readers skip too.
+    Note,
 }
 
 /// Whether a path is a whiteout.
@@ -68,7 +70,10 @@ pub fn whiteout(path: &str) -> Result<Option<Whiteout>, ImageError> {
     if name == OPAQUE {
         return Ok(Some(Whiteout::Inside(parent.to_owned())));
     }
-    if hidden.is_empty() || hidden == "." || hidden == ".." || hidden.starts_with(WHITEOUT) {
+    if hidden.starts_with(WHITEOUT) {
+        return Ok(Some(Whiteout::Note));
+    }
+    if hidden.is_empty() || hidden == "." || hidden == ".." {
         let why = "names that begin with `.wh.` are reserved";
         return Err(ImageError::Path { path: path.to_owned(), why });
     }
@@ -118,8 +123,9 @@ mod tests {
         assert_eq!(whiteout(".wh.etc").unwrap(), Some(Whiteout::Path("etc".into())));
         assert_eq!(whiteout("etc/.wh..wh..opq").unwrap(), Some(Whiteout::Inside("etc".into())));
         assert_eq!(whiteout(".wh..wh..opq").unwrap(), Some(Whiteout::Inside(String::new())));
+        assert_eq!(whiteout("a/.wh..wh.plnk").unwrap(), Some(Whiteout::Note));
         assert_eq!(whiteout("etc/.wh").unwrap(), None);
-        for path in [".wh.", ".wh..", ".wh...", "a/.wh..wh.plnk"] {
+        for path in [".wh.", ".wh..", ".wh..."] {
             assert!(whiteout(path).is_err(), "{path}");
         }
     }

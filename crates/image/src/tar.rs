@@ -19,6 +19,7 @@ pub const BLOCK: usize = 512;
 // Fields of a header: start and end.
 const NAME: (usize, usize) = (0, 100);
 const SIZE: (usize, usize) = (124, 136);
+const MTIME: (usize, usize) = (136, 148);
 const CHECKSUM: (usize, usize) = (148, 156);
 const FLAG: usize = 156;
 const LINK: (usize, usize) = (157, 257);
@@ -51,6 +52,8 @@ pub enum Kind {
         /// Path of that file in the image.
         target: String,
     },
+    /// A device or pipe: no part of an image, but many archives hold some below `/dev`, which nobody sees.
+    Special,
 }
 
 /// One entry.
@@ -60,6 +63,8 @@ pub struct Entry {
     pub path: String,
     /// What it is.
     pub kind: Kind,
+    /// When its content was last changed, in seconds since 1970.
+    pub mtime: u64,
 }
 
 /// What follows a block.
@@ -81,6 +86,7 @@ struct Extended {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
+    mtime: Option<u64>,
     is_pax: bool,
 }
 
@@ -209,12 +215,13 @@ impl Reader {
             b'2' if path.is_empty() => return refuse("a link in place of the root"),
             b'2' => Kind::Symlink { target: symlink(&path, link())? },
             b'1' => Kind::Hardlink { target: path::clean(&link())? },
-            b'3' | b'4' => return refuse("a device"),
-            b'6' => return refuse("a pipe"),
+            b'3' | b'4' | b'6' => Kind::Special,
             b'S' => return refuse("a sparse file of GNU tar"),
             _ => return refuse("of a kind that no image holds"),
         };
-        Ok(Entry { path, kind })
+        // A time that is none, or one before 1970, is the beginning of time.
+        let mtime = said.mtime.or_else(|| number(field(block, MTIME)).ok()).unwrap_or(0);
+        Ok(Entry { path, kind, mtime })
     }
 }
 
@@ -324,6 +331,11 @@ fn pax(bytes: &[u8]) -> Result<Extended, ImageError> {
                 if said.size.replace(size).is_some() {
                     return Err(bad());
                 }
+            }
+            // Whole seconds, rounded down as everybody who compares times does; headers round to the nearest.
+            b"mtime" => {
+                let text = std::str::from_utf8(value).ok();
+                said.mtime = text.and_then(|text| text.split('.').next()?.parse().ok());
             }
             key if key.starts_with(b"GNU.sparse") => {
                 return Err(ImageError::Archive("it holds a sparse file of GNU tar"));

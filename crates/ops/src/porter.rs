@@ -97,7 +97,8 @@ choice! {
             compression: Compression,
             /// Most bytes that the image may have when it is unpacked.
             max_bytes: u64 },
-        /// Looks at an unpacked image that is not done: `Told::Packages` as many as it takes, `Told::Tree`, `Done`.
+        /// Looks at an unpacked image that is not done: `Told::System` if it names itself,
+        /// `Told::Packages` as many as it takes, `Told::Tree`, `Done`.
         13 Survey { /// Index of the input.
             input: u8 },
     }
@@ -264,6 +265,11 @@ choice! {
         /// Packages of an unpacked image.
         13 Packages { /// Some of them.
             packages: List<Package, PACKAGES_MAX> },
+        /// What the system of an unpacked image calls itself (os-release(5)).
+        15 System { /// Its `ID`.
+            id: Text<128>,
+            /// Its name for people.
+            name: Text<128> },
         /// The tree of an unpacked image.
         14 Tree { /// Its digest (`image::tree`).
             digest: Digest,

@@ -9,8 +9,10 @@ use base::Digest;
 use crate::receipt::Receipt;
 use crate::{List, Text};
 
-/// Most inputs of a run.
-pub const INPUTS_MAX: usize = 12;
+/// Most inputs of a run: code, configuration, ten channels, an image.
+pub const INPUTS_MAX: usize = 13;
+/// Most variables of a workload: the run contract's, those of hyperparameters and channels, those of an image.
+pub const ENV_MAX: usize = 256;
 
 names! {
     /// What a run is for.
@@ -57,8 +59,10 @@ record! {
 record! {
     /// Limits of a run; all are written before anything starts.
     pub struct Limits {
-        /// Memory of workload, scratch and inputs together, in bytes.
+        /// Memory of workload, scratch and inputs together, in bytes; the image not counted.
         memory_bytes: u64,
+        /// Memory of the image beside that, in bytes; 0 without one.
+        image_bytes: u64,
         /// CPU time, in thousandths of a CPU.
         cpu_milli: u32,
         /// Processes and threads.
@@ -152,7 +156,7 @@ choice! {
             /// What runs.
             program: Program,
             /// Its environment; nothing else is in it.
-            env: List<EnvVar, 96>,
+            env: List<EnvVar, ENV_MAX>,
             /// Working directory inside the sandbox.
             cwd: Text<256>,
             /// Which system calls.

@@ -15,13 +15,20 @@ pub(crate) struct Layer<'a> {
     path: &'a str,
     archive: Box<dyn Read + 'a>,
     reader: Reader,
+    /// Decompressed bytes that may still come: whatever they are, they cost time.
+    budget: u64,
     /// Content of the last entry that nobody took, and its padding.
     content: u64,
     padding: usize,
 }
 
 impl<'a> Layer<'a> {
-    pub(crate) fn new(path: &'a str, bytes: impl Read + 'a, compression: Compression) -> Self {
+    pub(crate) fn new(
+        path: &'a str,
+        bytes: impl Read + 'a,
+        compression: Compression,
+        max_bytes: u64,
+    ) -> Self {
         let bytes = BufReader::with_capacity(limits::LAYER_BUFFER, bytes);
         let archive: Box<dyn Read + 'a> = match compression {
             Compression::None => Box::new(bytes),
@@ -32,7 +39,8 @@ impl<'a> Layer<'a> {
                 Box::new(Frames { source: bytes, decoder: FrameDecoder::new(), is_open: false })
             }
         };
-        Self { path, archive, reader: Reader::default(), content: 0, padding: 0 }
+        let budget = max_bytes.saturating_add(image::limits::HEADER_BYTES);
+        Self { path, archive, reader: Reader::default(), budget, content: 0, padding: 0 }
     }
 
     /// The next entry; none at the end, when every byte was read. What was left of the one before is skipped.
@@ -69,7 +77,7 @@ impl<'a> Layer<'a> {
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, PorterError> {
         let len = usize::try_from(self.content).unwrap_or(usize::MAX).min(buffer.len());
         let part = buffer.get_mut(..len).unwrap_or_default();
-        let count = self.archive.read(part).map_err(|source| self.failed(source))?;
+        let count = self.take(len, |archive| archive.read(part))?;
         if count == 0 && len > 0 {
             return Err(self.failed(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -101,11 +109,9 @@ impl<'a> Layer<'a> {
     fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, PorterError> {
         let mut filled = 0usize;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.archive.read(rest) {
-                Ok(0) => break,
-                Ok(count) => filled = filled.saturating_add(count),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.failed(error)),
+            match self.take(rest.len(), |archive| archive.read(rest))? {
+                0 => break,
+                count => filled = filled.saturating_add(count),
             }
         }
         Ok(filled)
@@ -114,8 +120,9 @@ impl<'a> Layer<'a> {
     /// Only zeros may follow: whatever else stands there another reader could take for entries.
     fn end(&mut self) -> Result<(), PorterError> {
         let mut buffer = vec![0; limits::LAYER_BUFFER];
+        self.budget = self.budget.min(image::limits::END_BYTES);
         loop {
-            match self.archive.read(&mut buffer).map_err(|source| self.failed(source))? {
+            match self.take(buffer.len(), |archive| archive.read(&mut buffer))? {
                 0 => return Ok(()),
                 count if buffer.iter().take(count).all(|byte| *byte == 0) => {}
                 _ => return Err(image::ImageError::Archive("something follows its end").into()),
@@ -124,7 +131,34 @@ impl<'a> Layer<'a> {
     }
 
     fn exact(&mut self, buffer: &mut [u8]) -> Result<(), PorterError> {
-        self.archive.read_exact(buffer).map_err(|source| self.failed(source))
+        if self.fill(buffer)? == buffer.len() {
+            return Ok(());
+        }
+        Err(self.failed(io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    /// One read, counted.
+    fn take(
+        &mut self,
+        wanted: usize,
+        mut read: impl FnMut(&mut dyn Read) -> io::Result<usize>,
+    ) -> Result<usize, PorterError> {
+        let count = loop {
+            match read(&mut self.archive) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other.map_err(|source| self.failed(source))?,
+            }
+        };
+        let spent = u64::try_from(count).unwrap_or(u64::MAX);
+        match self.budget.checked_sub(spent) {
+            Some(left) => self.budget = left,
+            None if wanted == 0 => {}
+            None => {
+                let limit = image::limits::HEADER_BYTES;
+                return Err(image::ImageError::Limit { what: "bytes beside its files", limit }.into());
+            }
+        }
+        Ok(count)
     }
 
     fn failed(&self, source: io::Error) -> PorterError {

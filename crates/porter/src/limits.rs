@@ -5,6 +5,10 @@
 pub const STEP_BYTES: usize = 1 << 20;
 /// Bytes of a layer read ahead, compressed and not: two such buffers stand in a layer's way.
 pub const LAYER_BUFFER: usize = 128 << 10;
+/// Bytes read of a file in which a system names itself.
+pub const OS_RELEASE_BYTES: u64 = 16 << 10;
+/// Deepest directory that is removed or settled in an image: links can lead deeper than any path of it.
+pub const PRUNE_DEPTH: usize = 256;
 /// Deepest directory below a root.
 pub const DEPTH_MAX: usize = 32;
 /// Longest relative path, in bytes; what `ops` carries.

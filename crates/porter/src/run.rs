@@ -239,7 +239,7 @@ impl Porter {
         let root = tree::open_dir(dir.as_fd(), ".").map_err(PorterError::io("opening", "the image"))?;
         let sealed = fd.ok_or(PorterError::Order("no descriptor came with the layer"))?;
         let plain = fill::Plain::open(file, sealed.as_fd())?;
-        let mut layer = Layer::new(file.path.as_str(), plain, compression);
+        let mut layer = Layer::new(file.path.as_str(), plain, compression, max_bytes);
         unpack::layer(root.as_fd(), &mut layer, &mut input.unpacked, max_bytes)?;
         Ok((input.unpacked.entries, input.unpacked.bytes))
     }
@@ -258,7 +258,12 @@ impl Porter {
             name: Text::clip(&package.name),
             version: Text::clip(&package.version),
         };
-        for batch in survey::installed(dir.as_fd())?.chunks(PACKAGES_MAX) {
+        let root = tree::open_dir(dir.as_fd(), ".").map_err(PorterError::io("opening", "the image"))?;
+        let said = survey::said(root.as_fd())?;
+        if let Some((id, name)) = &said.system {
+            self.tell(&Told::System { id: Text::clip(id), name: Text::clip(name) })?;
+        }
+        for batch in said.packages.chunks(PACKAGES_MAX) {
             self.tell(&Told::Packages { packages: List::clip(batch.iter().map(wire).collect()) })?;
         }
         let HashResult { manifest, files, bytes } = survey::image_digest(dir.as_fd())?;
@@ -269,8 +274,9 @@ impl Porter {
     fn fill_done(&mut self, input: u8) -> Result<(u32, u64), PorterError> {
         let input =
             self.inputs.get_mut(usize::from(input)).ok_or(PorterError::Order("there is no such input"))?;
-        if input.dir.take().is_none() {
-            return Err(PorterError::Order("the input is already complete"));
+        let dir = input.dir.take().ok_or(PorterError::Order("the input is already complete"))?;
+        if input.unpacked.entries > 0 {
+            unpack::settle(dir.as_fd(), ".", 0).map_err(PorterError::io("settling", "the image"))?;
         }
         Ok((input.files, input.bytes))
     }

@@ -114,10 +114,22 @@ records! {
         layers: Vec<ImageLayer>,
         /// Variables that it sets.
         env: Vec<(String, String)>,
-        /// Packages that it says it holds, sorted.
-        packages: Vec<ImagePackage>,
+        /// What its system calls itself: id, and name for people.
+        system: Option<(String, String)>,
+        /// How many packages it says it holds.
+        packages: u32,
         /// When it was imported, Unix milliseconds.
         created_ms: u64,
+    } owner |r| Some(&r.tenant), keyed |r| r.digest;
+
+    /// The packages that an image says it holds: apart, so that a list of images stays small.
+    pub struct ImageContents in "image_contents" ("digest"), v 1, key Digest {
+        /// Tenant.
+        tenant: Name,
+        /// The image.
+        digest: Digest,
+        /// Sorted.
+        packages: Vec<ImagePackage>,
     } owner |r| Some(&r.tenant), keyed |r| r.digest;
 
     /// A training run.

@@ -461,7 +461,12 @@ fn check(limits: &Limits, inputs: &[Input]) -> Result<(), WardenError> {
     if limits.pids < 4 || limits.pids > PIDS_MAX {
         return refuse("the limit of processes is not between 4 and 16384");
     }
-    let bytes = inputs.iter().fold(limits.scratch_bytes, |sum, input| sum.saturating_add(input.bytes));
+    let (image, files): (Vec<&Input>, Vec<&Input>) =
+        inputs.iter().partition(|input| input.kind == InputKind::Image {});
+    if image.iter().any(|image| image.bytes > limits.image_bytes) {
+        return refuse("the image is larger than the memory for it");
+    }
+    let bytes = files.iter().fold(limits.scratch_bytes, |sum, input| sum.saturating_add(input.bytes));
     if bytes > limits.memory_bytes {
         return refuse("inputs and scratch are larger than the memory limit; they are held in memory");
     }

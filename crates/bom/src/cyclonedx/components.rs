@@ -350,21 +350,35 @@ fn packages(environment: &Environment) -> Vec<(String, Value)> {
     sorted.sort_by(|a, b| (a.source, &a.name, &a.version).cmp(&(b.source, &b.name, &b.version)));
     sorted.dedup_by(|a, b| (a.source, &a.name, &a.version) == (b.source, &b.name, &b.version));
     let one = |package: &Package| {
+        let system = |usual: &'static str| package.system.as_deref().unwrap_or(usual);
+        let origin = if package.observed { "package=observed" } else { "package=declared" };
         let (kind, purl) = match package.source {
-            PackageSource::Dpkg => {
-                ("dpkg", format!("pkg:deb/debian/{}@{}", escape(&package.name), escape(&package.version)))
-            }
+            PackageSource::Dpkg => (
+                "dpkg",
+                format!(
+                    "pkg:deb/{}/{}@{}",
+                    escape(system("debian")),
+                    escape(&package.name),
+                    escape(&package.version)
+                ),
+            ),
             PackageSource::Python => {
                 ("python", format!("pkg:pypi/{}@{}", escape(&package.name), escape(&package.version)))
             }
-            PackageSource::Apk => {
-                ("apk", format!("pkg:apk/alpine/{}@{}", escape(&package.name), escape(&package.version)))
-            }
+            PackageSource::Apk => (
+                "apk",
+                format!(
+                    "pkg:apk/{}/{}@{}",
+                    escape(system("alpine")),
+                    escape(&package.name),
+                    escape(&package.version)
+                ),
+            ),
         };
         let reference = format!("package:{kind}:{}@{}", package.name, package.version);
         let mut out = json!({
             "type": "library", "bom-ref": reference, "name": package.name, "version": package.version, "purl": purl,
-            "properties": [{"name": "strongroom:origin", "value": "package=observed"}],
+            "properties": [{"name": "strongroom:origin", "value": origin}],
         });
         if let (Some(digest), Some(members)) = (&package.digest, out.as_object_mut()) {
             members.insert("hashes".to_owned(), hashes(digest));

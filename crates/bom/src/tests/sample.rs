@@ -121,12 +121,16 @@ fn environment() -> Environment {
                 version: "1.13.1".into(),
                 source: PackageSource::Python,
                 digest: Some(sha256(b"torch")),
+                system: None,
+                observed: true,
             },
             Package {
                 name: "libc6".into(),
                 version: "2.36-9+deb12u10".into(),
                 source: PackageSource::Dpkg,
                 digest: None,
+                system: None,
+                observed: true,
             },
         ],
     }

@@ -15,7 +15,6 @@ use crate::output::{Answer, Column, Kind, bytes};
 use crate::progress::Progress;
 use crate::rootfs::Rootfs;
 use crate::session::{Scope, Session};
-use crate::walk;
 
 /// The code with which the node says that it has no such thing.
 pub(super) const NOT_FOUND: &str = "SR-CTL-0001";
@@ -26,7 +25,7 @@ const LIST: &[Column] = &[
     Column::new("form", "FORM", Kind::Plain),
     Column::new("entries", "ENTRIES", Kind::Plain),
     Column::new("bytes", "SIZE", Kind::Bytes),
-    Column::new("packages", "PACKAGES", Kind::Count),
+    Column::new("package_count", "PACKAGES", Kind::Plain),
     Column::new("created", "CREATED", Kind::Time),
 ];
 
@@ -35,6 +34,7 @@ const SHOW: &[Column] = &[
     Column::new("digest", "DIGEST", Kind::Plain),
     Column::new("name", "NAME", Kind::Plain),
     Column::new("form", "FORM", Kind::Plain),
+    Column::new("system", "SYSTEM (AS IT SAYS)", Kind::Plain),
     Column::new("tree", "TREE", Kind::Digest),
     Column::new("entries", "ENTRIES", Kind::Plain),
     Column::new("bytes", "SIZE", Kind::Bytes),
@@ -58,8 +58,30 @@ pub(super) enum Form {
 
 impl Form {
     /// What is at this path: a layout says so itself (OCI image specification, `oci-layout`).
-    fn of(path: &Path) -> Self {
-        if path.join("oci-layout").is_file() { Self::Oci } else { Self::Directory }
+    fn of(path: &Path) -> Result<Self, Failure> {
+        if path.join("oci-layout").is_file() {
+            return Ok(Self::Oci);
+        }
+        let usage = |what: String, help: String| {
+            let mut failure: Failure = CliError::Usage(what).into();
+            failure.help = Some(help);
+            failure
+        };
+        let shown = path.display();
+        if path.is_file() {
+            let help =
+                format!("make a layout of it: `skopeo copy docker-archive:{shown} oci:layout`, or unpack it");
+            return Err(usage(
+                format!("`{shown}` is a file; an image is a directory or an OCI layout"),
+                help,
+            ));
+        }
+        // What `docker save` and `skopeo copy dir:` write is an image too, and no root file system.
+        if path.join("manifest.json").is_file() && !path.join("usr").exists() && !path.join("bin").exists() {
+            let help = format!("make a layout of it: `skopeo copy dir:{shown} oci:layout`");
+            return Err(usage(format!("`{shown}` is an image in a form that is not taken"), help));
+        }
+        Ok(Self::Directory)
     }
 
     /// As in a job file.
@@ -75,7 +97,7 @@ impl Form {
 pub(crate) fn run(session: &Session, command: ImageCommand) -> Result<Answer, Failure> {
     match command {
         ImageCommand::Digest { path } => {
-            let form = Form::of(&path);
+            let form = Form::of(&path)?;
             let found = match form {
                 Form::Directory => vec![(directory_digest(session, &path)?.1, "linux/amd64".to_owned())],
                 Form::Oci => listed(&path)?,
@@ -94,7 +116,7 @@ pub(crate) fn run(session: &Session, command: ImageCommand) -> Result<Answer, Fa
         }
         ImageCommand::Import { path, name, digest, tenant } => {
             let scope = session.scope(&tenant)?;
-            let form = Form::of(&path);
+            let form = Form::of(&path)?;
             let name = match name {
                 Some(name) => name,
                 None => name_of(&path)?,
@@ -122,14 +144,18 @@ pub(crate) fn run(session: &Session, command: ImageCommand) -> Result<Answer, Fa
         ImageCommand::Show { digest, tenant } => {
             let scope = session.scope(&tenant)?;
             let image: api::Image = scope.client.get(&scope.route(&["images", &digest]))?;
-            let hint =
-                format!("{} packages; list them with `-o json --fields packages`", image.packages.len());
+            let hint = format!(
+                "{} packages, as it says; list them with `-o json --fields packages`",
+                image.package_count
+            );
             Ok(Answer::record(&image, SHOW).hint(hint))
         }
     }
 }
 
 fn reference(form: Form, path: &Path, digest: &Digest) -> String {
+    // A job file's paths are relative to the file: this one means the same everywhere.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     format!("{}:{}@sha256:{digest}", form.word(), path.display())
 }
 
@@ -200,7 +226,7 @@ pub(super) fn bring(
             let progress = Progress::new(session.progress, &format!("image {name}"), total);
             let mut sent = std::collections::BTreeSet::new();
             let mut send = |from: &Path, to: &str, size: Option<u64>| -> Result<(), Failure> {
-                let file = walk::open(from)?;
+                let file = blob(from)?;
                 let len = file.metadata().map_err(CliError::file("read", from))?.len();
                 if size.is_some_and(|size| size != len) {
                     return Err(CliError::Changed(from.to_owned()).into());
@@ -237,9 +263,18 @@ fn blob_path(layout: &Path, digest: &Digest) -> std::path::PathBuf {
     layout.join("blobs/sha256").join(digest.hex())
 }
 
+/// Opens a blob. Some tools keep links in a layout; what a blob holds is told by its digest, not by its place.
+fn blob(path: &Path) -> Result<fs::File, Failure> {
+    let file = fs::File::open(path).map_err(CliError::file("open", path))?;
+    if file.metadata().map_err(CliError::file("read", path))?.is_file() {
+        return Ok(file);
+    }
+    Err(CliError::NotRegular { path: path.to_owned(), what: "not a regular file" }.into())
+}
+
 /// A document of a layout, read whole.
 fn document(path: &Path) -> Result<Vec<u8>, Failure> {
-    let file = walk::open(path)?;
+    let file = blob(path)?;
     let len = file.metadata().map_err(CliError::file("read", path))?.len();
     if len > u64::try_from(image::limits::DOCUMENT_BYTES).unwrap_or(u64::MAX) {
         let reason = format!("a document of more than {} bytes", image::limits::DOCUMENT_BYTES);

@@ -296,7 +296,7 @@ impl Draft<'_> {
             command: spec.command.clone(),
             variables: config.environment(),
             code: self.code(),
-            environment: self.environment(),
+            environment: self.environment()?,
             hardware: bom::Hardware {
                 cpu_model: observed_or_unknown(&node.facts.cpu_model),
                 cpus: Fact::observed(spec.resources.threads(), CONTROL),
@@ -331,26 +331,31 @@ impl Draft<'_> {
         }
     }
 
-    fn environment(&self) -> bom::Environment {
-        let packages = self.programs.packages(self.node);
-        let version = |names: &[&str]| packages.iter().find(|p| names.contains(&p.name.as_str()));
-        let python = version(&["python3"]).map_or(Fact::Unknown, |p| Fact::observed(&p.version, CONTROL));
-        let os = match (version(&["base-files"]), version(&["alpine-baselayout"])) {
-            (Some(p), _) => Fact::observed(format!("Debian, base-files {}", p.version), CONTROL),
-            (None, Some(p)) => Fact::observed(format!("Alpine, alpine-baselayout {}", p.version), CONTROL),
+    /// What of the host's programs the platform saw, and what an image says of itself.
+    fn environment(&self) -> Result<bom::Environment, Fail> {
+        let packages = self.programs.packages(self.node)?;
+        let pinned = self.programs.is_pinned();
+        let fact = |value: &str| {
+            if pinned { Fact::declared(value, "the image") } else { Fact::observed(value, CONTROL) }
+        };
+        let version = |name: &str| packages.iter().find(|p| p.name == name).map(|p| p.version.as_str());
+        let os = match (self.programs.system(), version("base-files")) {
+            (Some((_, name)), _) => fact(name),
+            (None, Some(version)) => fact(&format!("Debian, base-files {version}")),
             (None, None) => Fact::Unknown,
         };
+        let system = self.programs.system().map(|(id, _)| id.clone());
         let source = |source| match source {
             image::packages::Source::Dpkg => bom::PackageSource::Dpkg,
             image::packages::Source::Apk => bom::PackageSource::Apk,
             image::packages::Source::Python => bom::PackageSource::Python,
         };
-        bom::Environment {
+        Ok(bom::Environment {
             image: Fact::observed(self.programs.name(), CONTROL),
-            pinned: Fact::observed(self.programs.is_pinned(), CONTROL),
+            pinned: Fact::observed(pinned, CONTROL),
             kernel: observed_or_unknown(&self.node.facts.kernel),
             os,
-            python,
+            python: version("python3").map_or(Fact::Unknown, fact),
             packages: packages
                 .iter()
                 .map(|p| bom::Package {
@@ -358,9 +363,11 @@ impl Draft<'_> {
                     version: p.version.clone(),
                     source: source(p.source),
                     digest: None,
+                    system: system.clone(),
+                    observed: !pinned,
                 })
                 .collect(),
-        }
+        })
     }
 
     fn segments(&self) -> Vec<bom::Segment> {

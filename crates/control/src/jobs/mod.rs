@@ -71,7 +71,12 @@ impl Accepted {
 }
 
 /// The contract that holds now: what a resumed run must agree with.
-fn contract(node: &Node, config: &RunConfig<'_>, inputs: &[Input], programs: &Programs) -> Contract {
+fn contract(
+    node: &Node,
+    config: &RunConfig<'_>,
+    inputs: &[Input],
+    programs: &Programs,
+) -> Result<Contract, Fail> {
     let part = |channel: &str| {
         inputs
             .iter()
@@ -86,16 +91,16 @@ fn contract(node: &Node, config: &RunConfig<'_>, inputs: &[Input], programs: &Pr
             files: u32::try_from(i.files.len()).unwrap_or(u32::MAX),
         })
     });
-    Contract {
+    Ok(Contract {
         code: part(INPUT_CODE),
         config: training::contract::config_digest(&config.config_files()),
         env: training::contract::environment_digest(&config.environment()),
         command: training::contract::command_digest(&config.spec.command),
         image: programs.name(),
         image_pinned: programs.is_pinned(),
-        packages: crate::hostfacts::packages_digest(&programs.packages(node)),
+        packages: crate::hostfacts::packages_digest(&programs.packages(node)?),
         data: data.collect(),
-    }
+    })
 }
 
 pub(crate) fn find(node: &Node, tenant: &Name, id: &str) -> Result<Job, Fail> {

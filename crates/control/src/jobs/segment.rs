@@ -262,7 +262,8 @@ impl Segment {
     fn limits(&self) -> Limits {
         let resources = &self.spec.resources;
         Limits {
-            memory_bytes: resources.memory.bytes().saturating_add(self.programs.memory_bytes()),
+            memory_bytes: resources.memory.bytes(),
+            image_bytes: self.programs.memory_bytes(),
             cpu_milli: resources.cpu_milli,
             pids: resources.pids,
             scratch_bytes: resources.scratch.bytes(),

@@ -52,7 +52,7 @@ pub(crate) fn submit(
     let inputs = inputs(node, tenant, request, &spec, id)?;
     let image_env = programs.env();
     let config = RunConfig { job: id, spec: &spec, resume_step: None, restarts: 0, image_env };
-    let pinned = contract(node, &config, &inputs, &programs);
+    let pinned = contract(node, &config, &inputs, &programs)?;
     let (parts, digest) = parts_of(&pinned);
     let accepted =
         Accepted { file: request.file.clone(), text: request.text.clone(), submitted_by: principal.actor() };
@@ -150,7 +150,7 @@ fn check_host(node: &Node, spec: &JobSpec) -> Result<(), Fail> {
     Ok(())
 }
 
-/// An image is held in memory beside what the job asks for.
+/// An image is held in memory beside what the job asks for. Other jobs are not counted.
 fn check_memory(node: &Node, spec: &JobSpec, programs: &Programs) -> Result<(), Fail> {
     let (image, job) = (programs.memory_bytes(), spec.resources.memory.bytes());
     if image.saturating_add(job) <= node.facts.memory_bytes {

@@ -128,7 +128,7 @@ fn prepare(
     let programs = Programs::of(node, &job.tenant, job.image.as_ref())?;
     let image_env = programs.env();
     let config = RunConfig { job: job.id, spec, resume_step: None, restarts, image_env };
-    let pinned = contract(node, &config, &job.inputs, &programs);
+    let pinned = contract(node, &config, &job.inputs, &programs)?;
     let hardware = node.facts.hardware(spec.resources.threads());
     let (decision, chosen) =
         checkpoints::choose(node, &job.tenant, job.id, pinned.clone(), hardware.clone(), cor)?;

@@ -6,15 +6,15 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::mount::{OpenTreeFlags, UnmountFlags, open_tree};
 
 use crate::confine::{Step, at};
 use crate::limits::IMAGE_TOP_MAX;
 use crate::mounts;
 
-/// Where the image is attached while its parts are taken.
-const STAGING: &CStr = c"image";
+/// Where the image is attached while its parts are taken. No image has a name like this: it would be a whiteout.
+const STAGING: &CStr = c".wh.image";
 /// What the platform makes itself; an image has nothing there (`image::path`), and if it had it is not shown.
 const PLATFORM: [&CStr; 6] = [c"dev", c"proc", c"run", c"sys", c"tmp", STAGING];
 /// The one directory of which an image has a part and the platform another.
@@ -38,7 +38,8 @@ pub(crate) fn show(image: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Step {
             show_one(staged, root, &name).map_err(at("show a part of the image"))?;
             continue;
         }
-        let Ok(opened) = directory(staged, SHARED) else { continue };
+        // A link to elsewhere in the image is as good; one that leads to nothing is shown as nothing.
+        let Ok(opened) = inside(staged, SHARED) else { continue };
         let theirs = opened.as_fd();
         let ours = directory(root, SHARED).map_err(at("open a directory"))?;
         for name in names(theirs).map_err(at("list the image"))? {
@@ -77,6 +78,13 @@ fn show_one(image: BorrowedFd<'_>, root: BorrowedFd<'_>, name: &CStr) -> io::Res
 fn directory(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
+}
+
+/// As [`directory`]; a link is followed as if the image were the root.
+fn inside(image: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    Ok(rustix::fs::openat2(image, name, flags, Mode::empty(), how)?)
 }
 
 fn names(directory: BorrowedFd<'_>) -> io::Result<Vec<CString>> {

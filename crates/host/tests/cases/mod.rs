@@ -319,7 +319,7 @@ fn probe() {
 fn helper() {
     let ids = Ids::slot(65_002).unwrap();
     let layout = host::cgroup::Layout::detect(&format!("strongroom-test-{}", std::process::id())).unwrap();
-    let limits = host::cgroup::Limits { memory_bytes: 128 << 20, cpu_milli: 1000, pids: 16 };
+    let limits = host::cgroup::Limits { memory_bytes: 128 << 20, image_bytes: 0, cpu_milli: 1000, pids: 16 };
     let groups = layout.create("helper", &limits).unwrap();
     let input = mounts::input(1 << 20, 4, ids.inner()).unwrap();
     let secret = mounts::input(1 << 20, 4, ids.inner()).unwrap();

@@ -103,7 +103,7 @@ pub(crate) fn try_start(
 ) -> Result<Running, host::HostError> {
     let ids = Ids::slot(setting.slot).unwrap();
     let layout = Layout::detect(&format!("strongroom-test-{}", std::process::id())).unwrap();
-    let limits = Limits { memory_bytes: setting.memory, cpu_milli: 2000, pids: setting.pids };
+    let limits = Limits { memory_bytes: setting.memory, image_bytes: 0, cpu_milli: 2000, pids: setting.pids };
     let groups = layout.create("run", &limits).unwrap();
     let scratch = mounts::scratch(setting.scratch, ids.owner(), ids.inner()).unwrap().root;
     let (output, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();

@@ -34,7 +34,7 @@ fn read(archive: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, ImageError> {
 
 /// A header with these fields; the checksum is right.
 fn raw(name: &str, flag: u8, size: u64, link: &str) -> Vec<u8> {
-    let mut block = header(&Entry { path: "x".into(), kind: Kind::Directory }).unwrap();
+    let mut block = header(&Entry { path: "x".into(), kind: Kind::Directory, mtime: 1 }).unwrap();
     block[..100].fill(0);
     block[..name.len()].copy_from_slice(name.as_bytes());
     block[124..135].copy_from_slice(format!("{size:011o}").as_bytes());
@@ -91,17 +91,21 @@ fn what_python_and_gnu_tar_write_is_read_alike() {
     let run = std::process::Command::new("python3").args(["-c", &script]).arg(&out).status().unwrap();
     assert!(run.success());
     let expected = [
-        (Entry { path: String::new(), kind: Kind::Directory }, vec![]),
-        (Entry { path: "bin".into(), kind: Kind::Symlink { target: "usr/bin".into() } }, vec![]),
+        (Entry { path: String::new(), kind: Kind::Directory, mtime: 1 }, vec![]),
+        (Entry { path: "bin".into(), kind: Kind::Symlink { target: "usr/bin".into() }, mtime: 1 }, vec![]),
         (
-            Entry { path: "usr/bin/tool".into(), kind: Kind::File { size: 600, executable: true } },
+            Entry { path: "usr/bin/tool".into(), kind: Kind::File { size: 600, executable: true }, mtime: 1 },
             vec![b'x'; 600],
         ),
         (
-            Entry { path: "usr/bin/same".into(), kind: Kind::Hardlink { target: "usr/bin/tool".into() } },
+            Entry {
+                path: "usr/bin/same".into(),
+                kind: Kind::Hardlink { target: "usr/bin/tool".into() },
+                mtime: 1,
+            },
             vec![],
         ),
-        (Entry { path: long, kind: Kind::File { size: 4, executable: false } }, b"long".to_vec()),
+        (Entry { path: long, kind: Kind::File { size: 4, executable: false }, mtime: 1 }, b"long".to_vec()),
     ];
     for form in ["GNU", "PAX", "USTAR"] {
         let bytes = std::fs::read(dir.join(format!("t{form}"))).unwrap();
@@ -155,9 +159,6 @@ fn what_readers_could_take_in_two_ways_is_refused() {
         ("a link to nothing", vec![raw("a", b'2', 0, "")]),
         ("a path that climbs", vec![file("a/../../b")]),
         ("a second name that climbs", vec![raw("a", b'1', 0, "../b")]),
-        ("a character device", vec![raw("a", b'3', 0, "")]),
-        ("a block device", vec![raw("a", b'4', 0, "")]),
-        ("a pipe", vec![raw("a", b'6', 0, "")]),
         ("a sparse file of GNU", vec![raw("a", b'S', 0, "")]),
         ("an unknown kind", vec![raw("a", b'V', 0, "")]),
     ] {
@@ -168,7 +169,7 @@ fn what_readers_could_take_in_two_ways_is_refused() {
 
 #[test]
 fn an_archive_ends_with_two_blocks_of_zeros_or_with_its_last_entry() {
-    let one = header(&Entry { path: "a".into(), kind: Kind::Directory }).unwrap();
+    let one = header(&Entry { path: "a".into(), kind: Kind::Directory, mtime: 1 }).unwrap();
     assert_eq!(read(&archive(std::slice::from_ref(&one))).unwrap().len(), 1);
     assert_eq!(read(&one).unwrap().len(), 1, "as umoci writes it");
     assert!(read(&one[..300]).is_err(), "cut within a header");
@@ -178,7 +179,8 @@ fn an_archive_ends_with_two_blocks_of_zeros_or_with_its_last_entry() {
 
 #[test]
 fn large_sizes_stand_in_an_extension() {
-    let entry = Entry { path: "a".into(), kind: Kind::File { size: OCTAL_MAX + 1, executable: false } };
+    let entry =
+        Entry { path: "a".into(), kind: Kind::File { size: OCTAL_MAX + 1, executable: false }, mtime: 1 };
     let bytes = header(&entry).unwrap();
     let mut reader = Reader::default();
     let block = |at: usize| bytes[at..at + BLOCK].try_into().unwrap();
@@ -196,7 +198,8 @@ fn entries() -> impl Strategy<Value = Vec<(Entry, Vec<u8>)>> {
             .prop_map(|(data, executable)| (Kind::File { size: data.len() as u64, executable }, data)),
         "[a-z/.]{1,300}".prop_map(|target| (Kind::Symlink { target }, vec![])),
     ];
-    let entry = (path, kind).prop_map(|(path, (kind, data))| (Entry { path, kind }, data));
+    let entry = (path, kind, 0..1u64 << 33)
+        .prop_map(|(path, (kind, data), mtime)| (Entry { path, kind, mtime }, data));
     prop::collection::vec(entry, 0..8)
 }
 

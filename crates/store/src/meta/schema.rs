@@ -45,6 +45,8 @@ const MIGRATIONS: [&str; 2] = [
     "
     CREATE TABLE image (owner TEXT NOT NULL, digest TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
         PRIMARY KEY (owner, digest)) STRICT, WITHOUT ROWID;
+    CREATE TABLE image_contents (owner TEXT NOT NULL, digest TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
+        PRIMARY KEY (owner, digest)) STRICT, WITHOUT ROWID;
 ",
 ];
 

@@ -41,8 +41,12 @@ impl Runs {
             None => Ids::slot(slot)?,
             Some((uid, gid)) => Ids::Single { uid, gid },
         };
-        let group_limits =
-            GroupLimits { memory_bytes: limits.memory_bytes, cpu_milli: limits.cpu_milli, pids: limits.pids };
+        let group_limits = GroupLimits {
+            memory_bytes: limits.memory_bytes,
+            image_bytes: limits.image_bytes,
+            cpu_milli: limits.cpu_milli,
+            pids: limits.pids,
+        };
         let layout = &self.settings.layout;
         let name = base::id::RunId::from_bits(id).to_string();
         let groups = match self.settings.single {

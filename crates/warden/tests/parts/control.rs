@@ -62,7 +62,13 @@ fn start_porter(run: u128, expected: &[u8]) -> Operation {
         run,
         tenant: Text::clip("acme"),
         kind: RunKind::Training,
-        limits: Limits { memory_bytes: 256 << 20, cpu_milli: 1000, pids: 64, scratch_bytes: 16 << 20 },
+        limits: Limits {
+            memory_bytes: 256 << 20,
+            image_bytes: 0,
+            cpu_milli: 1000,
+            pids: 64,
+            scratch_bytes: 16 << 20,
+        },
         inputs: List::clip(vec![
             input(InputKind::Code {}),
             input(InputKind::Channel { name: Text::clip("training") }),
@@ -152,7 +158,13 @@ fn serve(control: &Control, run: u128) -> Vec<OwnedFd> {
         run,
         tenant: Text::clip("acme"),
         kind: RunKind::Serving,
-        limits: Limits { memory_bytes: 256 << 20, cpu_milli: 1000, pids: 64, scratch_bytes: 0 },
+        limits: Limits {
+            memory_bytes: 256 << 20,
+            image_bytes: 0,
+            cpu_milli: 1000,
+            pids: 64,
+            scratch_bytes: 0,
+        },
         inputs: List::clip(vec![model]),
     });
     let porter = Conn::from_fd(fds.remove(0)).unwrap();

@@ -140,7 +140,10 @@ wire! {
         digest: String,
         /// Bytes in all.
         bytes: u64,
-        /// Files.
+        /// How many files it has.
+        #[serde(default)]
+        file_count: u64,
+        /// These files; in a list of data sets none.
         files: Vec<File>,
         /// When it was imported.
         created: String,

@@ -11,7 +11,7 @@ const LIST: &[Column] = &[
     Column::new("name", "NAME", Kind::Plain),
     Column::new("version", "VERSION", Kind::Plain),
     Column::new("digest", "DIGEST", Kind::Digest),
-    Column::new("files", "FILES", Kind::Count),
+    Column::new("file_count", "FILES", Kind::Plain),
     Column::new("bytes", "SIZE", Kind::Bytes),
     Column::new("created", "CREATED", Kind::Time),
 ];

@@ -93,7 +93,28 @@ fn show(scope: &Scope, thing: &Versioned) -> Result<api::Model, Failure> {
 fn export(session: &Session, scope: &Scope, thing: &Versioned, directory: &Path) -> Result<Answer, Failure> {
     let model = show(scope, thing)?;
     let status: api::Status = scope.client.get("/status")?;
+    let made = !directory.exists();
     new_directory(directory)?;
+    let written = write_model(session, scope, (thing, &model), &status.model_public_key, directory);
+    if written.is_err() {
+        // A part of a model is of no use, and looks like one.
+        std::fs::remove_dir_all(directory.join("model")).ok();
+        std::fs::remove_file(directory.join("model.sig")).ok();
+        if made {
+            std::fs::remove_dir(directory).ok();
+        }
+    }
+    written
+}
+
+/// Writes files, signature and public key, and verifies what was written.
+fn write_model(
+    session: &Session,
+    scope: &Scope,
+    (thing, model): (&Versioned, &api::Model),
+    public_key: &str,
+    directory: &Path,
+) -> Result<Answer, Failure> {
     let files = directory.join("model");
     let version = Some(model.version);
     let signed: BTreeMap<&str, &str> =
@@ -115,7 +136,7 @@ fn export(session: &Session, scope: &Scope, thing: &Versioned, directory: &Path)
         &scope.client.bytes(&scope.thing("models", &thing.name, version, &["signature"]))?,
     )?;
     let key = directory.join("model.pub.pem");
-    write_new(&key, status.model_public_key.as_bytes())?;
+    write_new(&key, public_key.as_bytes())?;
     let checked = sign::verify(session, &files, &signature, &key, &[])?;
     let agrees = checked.json.get("digest").and_then(|d| d.as_str()) == Some(model.digest.as_str());
     if checked.exit != Exit::Done || !agrees {
@@ -129,7 +150,7 @@ fn export(session: &Session, scope: &Scope, thing: &Versioned, directory: &Path)
         signature.display(),
         key.display()
     );
-    Ok(Answer::record(&model, SHOW).hint(hint))
+    Ok(Answer::record(model, SHOW).hint(hint))
 }
 
 /// A directory that is new or empty.

@@ -33,15 +33,14 @@ pub struct Route {
     pub operation: &'static str,
     /// Effect.
     pub effect: Effect,
-    /// Who may: `operator` for the node's operator alone; `tenant` for the operator and keys of the tenant in the
-    /// path; `any` for every authenticated caller, who sees what is its own.
+    /// Whose it is. Which roles may call it is decided by `access` alone; this says for whom it exists.
     pub who: Who,
     /// Kind of the audit event that a call leaves, as `ops::event::EventKind` names it; `none` for reads of
     /// metadata.
     pub audit: &'static str,
 }
 
-/// Who may call an endpoint.
+/// For whom an endpoint exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     /// The operator of the node, on its local socket.

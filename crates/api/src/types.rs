@@ -95,6 +95,9 @@ wire! {
         principal: String,
         /// Tenant of a key.
         tenant: Option<String>,
+        /// Its role, as docs/access.md has it.
+        #[serde(default)]
+        role: String,
         /// Where the identity comes from.
         source: String,
     }
@@ -375,6 +378,9 @@ wire! {
         /// The one endpoint that it may ask; absent: it manages the tenant's own things and asks none.
         #[serde(default)]
         endpoint: Option<String>,
+        /// Role of a key that manages the tenant's things.
+        #[serde(default)]
+        role: Option<String>,
         /// When it was made.
         created: String,
         /// When it ends.
@@ -509,6 +515,9 @@ request! {
         /// The one endpoint that it may ask; absent for a key that manages the tenant's own things.
         #[serde(default)]
         endpoint: Option<String>,
+        /// Role of a key that manages the tenant's things; default `tenant-admin`.
+        #[serde(default)]
+        role: Option<String>,
         /// Days until it ends; default 30, at most 365.
         #[serde(default)]
         days: Option<u32>,

@@ -19,7 +19,7 @@ use store::StoreError;
 use store::records::Receipt as Record;
 
 use crate::Fail;
-use crate::auth::Principal;
+use crate::auth::{By, Principal};
 use crate::clock::now;
 use crate::node::{Node, correlation, store_fail};
 
@@ -178,7 +178,7 @@ pub(crate) fn search(
     let event =
         Event::new(EventKind::LogRead, Phase::Outcome, Outcome::Success, now().as_millis(), correlation()?)
             .tenant(tenant.unwrap_or(""))
-            .actor(&principal.actor())
+            .by(principal)
             .asset("log", &head.origin, None)
             .detail("from", &from.to_string())
             .detail("to", &found.searched_to.to_string())
@@ -251,7 +251,7 @@ pub(crate) fn files(node: &Arc<Node>, principal: &Principal) -> Result<LogFiles,
     let log = LogDir::of(node);
     let event =
         Event::new(EventKind::LogExport, Phase::Intent, Outcome::Unknown, now().as_millis(), correlation()?)
-            .actor(&principal.actor())
+            .by(principal)
             .asset("log", "audit", None);
     node.keeper.append(event)?;
     let (head, _) = log.head()?;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
+use access::{Decision, Policies, Role};
 use api::{Route, Who};
 use base::Timestamp;
 use net::apikey::ApiKey;
@@ -15,26 +16,28 @@ use crate::node::Node;
 /// Refusals logged one by one within a minute; more are counted and logged as one entry.
 const REFUSALS_A_MINUTE: usize = 60;
 
-/// Who calls.
+/// Who calls, as authentication found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Principal {
+pub(crate) enum Identity {
     /// The operator of the node: the configured user, on the local socket.
     Operator,
     /// The holder of a tenant's management key.
-    Tenant {
+    Key {
         /// The tenant.
         tenant: String,
         /// The key.
-        key: String,
+        id: String,
+        /// Its role.
+        role: Role,
     },
 }
 
-impl Principal {
+impl Identity {
     /// As in events.
     pub(crate) fn actor(&self) -> String {
         match self {
             Self::Operator => "operator".to_owned(),
-            Self::Tenant { key, .. } => format!("key:{key}"),
+            Self::Key { id, .. } => format!("key:{id}"),
         }
     }
 
@@ -42,17 +45,79 @@ impl Principal {
     pub(crate) fn confined_to(&self) -> Option<&str> {
         match self {
             Self::Operator => None,
-            Self::Tenant { tenant, .. } => Some(tenant),
+            Self::Key { tenant, .. } => Some(tenant),
+        }
+    }
+
+    /// Its role.
+    pub(crate) const fn role(&self) -> Role {
+        match self {
+            Self::Operator => Role::PlatformOperator,
+            Self::Key { role, .. } => *role,
+        }
+    }
+
+    fn as_principal(&self) -> access::Principal<'_> {
+        match self {
+            Self::Operator => access::Principal::Operator,
+            Self::Key { tenant, id, role } => access::Principal::Key { id, role: *role, tenant },
         }
     }
 }
 
+/// Who calls, and the decision that lets it: nothing but [`authorise`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Principal {
+    identity: Identity,
+    decision: Decision,
+}
+
+impl std::ops::Deref for Principal {
+    type Target = Identity;
+
+    fn deref(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+/// Says in an event who caused it and which decision let it.
+pub(crate) trait By {
+    /// Caused by this caller.
+    #[must_use]
+    fn by(self, principal: &Principal) -> Self;
+}
+
+impl By for Event {
+    fn by(self, principal: &Principal) -> Self {
+        decided(self.actor(&principal.actor()), &principal.decision)
+    }
+}
+
+fn decided(event: Event, decision: &Decision) -> Event {
+    event
+        .detail("policy_version", &decision.policy_version.hex())
+        .detail("policy_rules", &decision.reasons.join(" "))
+}
+
+/// A request that is not let in: what the caller is told, and the decision, where it came to one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) fail: Fail,
+    pub(crate) decision: Option<Box<Decision>>,
+}
+
+impl From<Fail> for Refusal {
+    fn from(fail: Fail) -> Self {
+        Self { fail, decision: None }
+    }
+}
+
 /// Finds out who calls: a key if one is given, else the user of the peer process.
-pub(crate) fn authenticate(node: &Node, peer_uid: u32, bearer: Option<&str>) -> Result<Principal, Fail> {
+pub(crate) fn authenticate(node: &Node, peer_uid: u32, bearer: Option<&str>) -> Result<Identity, Fail> {
     let Some(text) = bearer else {
         // Root is the operator too: it can read the operator's files anyway.
         return if peer_uid == node.config.users.operator || peer_uid == 0 {
-            Ok(Principal::Operator)
+            Ok(Identity::Operator)
         } else {
             Err(Fail::unauthenticated("no key was given, and this user is not the node's operator"))
         };
@@ -60,22 +125,63 @@ pub(crate) fn authenticate(node: &Node, peer_uid: u32, bearer: Option<&str>) -> 
     let refuse = || Fail::unauthenticated("the key is not known, has ended or was revoked");
     let key = ApiKey::parse(text).map_err(|_| refuse())?;
     let record = node.api_key(key.id())?.ok_or_else(refuse)?;
-    let known = base::digest::ct_eq(&key.mac(&node.key_mac_key.0), &record.mac);
-    if !known || record.revoked || now() >= record.expires || record.endpoint.is_some() {
+    if !record.opened_by(&key.mac(&node.key_mac_key.0), now()) {
         return Err(refuse());
     }
-    Ok(Principal::Tenant { tenant: record.tenant, key: key.id().to_string() })
+    Ok(Identity::Key { tenant: record.tenant, id: key.id().to_string(), role: record.role })
 }
 
-/// Whether the principal may call this endpoint. What a caller may not know exists is not found.
-pub(crate) fn authorise(principal: &Principal, route: &Route, tenant: Option<&str>) -> Result<(), Fail> {
-    match (principal, route.who) {
-        (Principal::Operator, _) | (_, Who::Any) => Ok(()),
-        (Principal::Tenant { tenant: own, .. }, Who::Tenant) if tenant == Some(own.as_str()) => Ok(()),
-        (Principal::Tenant { .. }, Who::Tenant) => Err(Fail::not_found("tenant", tenant.unwrap_or(""))),
-        (Principal::Tenant { .. }, Who::Operator) => {
-            Err(Fail::forbidden(format!("`{}` is for the operator of the node", route.operation)))
-        }
+/// Whether this caller may call this endpoint for this tenant and thing: the one place where that is decided. What a
+/// caller may not know exists is not found.
+pub(crate) fn authorise(
+    policies: &Policies,
+    identity: Identity,
+    route: &Route,
+    tenant: Option<&str>,
+    thing: &str,
+) -> Result<Principal, Refusal> {
+    let own = identity.confined_to();
+    // What no path puts into a tenant is, for a key, its own tenant's part.
+    let lies_in = tenant.or(own);
+    let decision = policies.decide(&access::Request {
+        principal: identity.as_principal(),
+        operation: route.operation,
+        tenant: lies_in,
+        resource: thing,
+    });
+    if decision.allowed {
+        return Ok(Principal { identity, decision });
+    }
+    let fail = if route.who == Who::Tenant && own != tenant {
+        Fail::not_found("tenant", tenant.unwrap_or(""))
+    } else {
+        forbidden(policies, &identity, route, lies_in, &decision)
+    };
+    Err(Refusal { fail, decision: Some(Box::new(decision)) })
+}
+
+/// Known, and not allowed: why, and who could.
+fn forbidden(
+    policies: &Policies,
+    identity: &Identity,
+    route: &Route,
+    tenant: Option<&str>,
+    decision: &Decision,
+) -> Fail {
+    let may: Vec<&str> = policies
+        .roles_that_may(route.operation, tenant, "")
+        .into_iter()
+        .filter(|role| role.is_a_keys())
+        .map(Role::as_str)
+        .collect();
+    let fail = Fail::forbidden(format!("role `{}` may not `{}`", identity.role(), route.operation))
+        .because(decision.why.clone());
+    match may.as_slice() {
+        [] => fail.help("this is for the operator of the node; see who you are with `strongroom whoami`"),
+        may => fail.help(format!(
+            "a key of role {} may; see who you are with `strongroom whoami`",
+            may.join(" or ")
+        )),
     }
 }
 
@@ -90,8 +196,17 @@ struct RefusalState {
 }
 
 impl RefusalLog {
-    /// Logs one refusal. It cannot fail the request: that is refused anyway.
-    pub(crate) fn record(&self, node: &Node, who: &str, operation: &str, path: &str, fail: &Fail) {
+    /// Logs one refusal, for the tenant whose key was refused to see. It cannot fail the request: that is refused
+    /// anyway.
+    pub(crate) fn record(
+        &self,
+        node: &Node,
+        (who, tenant): (&str, Option<&str>),
+        operation: &str,
+        path: &str,
+        refusal: &Refusal,
+    ) {
+        let fail = &refusal.fail;
         let time = now();
         let skipped = {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,12 +222,16 @@ impl RefusalLog {
         };
         let mut event =
             Event::new(EventKind::AccessRefuse, Phase::Outcome, Outcome::Refused, time.as_millis(), 0)
+                .tenant(tenant.unwrap_or(""))
                 .actor(who)
                 .asset("operation", operation, None)
                 .severity(Severity::Medium)
                 .because(&fail.line())
                 .detail("path", &crate::fail::printable(path))
                 .detail("code", &fail.code);
+        if let Some(decision) = &refusal.decision {
+            event = decided(event, decision);
+        }
         if skipped > 0 {
             event = event.detail("refusals_not_logged_singly", &skipped.to_string());
         }
@@ -121,3 +240,6 @@ impl RefusalLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

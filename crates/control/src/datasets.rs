@@ -12,7 +12,7 @@ use training::contract::{TreeFile, tree_digest};
 use vault::KeyScope;
 
 use crate::Fail;
-use crate::auth::Principal;
+use crate::auth::{By, Principal};
 use crate::clock::now;
 use crate::imports::wire_file;
 use crate::keygroups::{KeyRing, Use};
@@ -41,7 +41,7 @@ pub(crate) fn create(
     let at = now().as_millis();
     let event = Event::new(EventKind::DatasetImport, Phase::Intent, Outcome::Unknown, at, correlation()?)
         .tenant(tenant.as_str())
-        .actor(&principal.actor())
+        .by(principal)
         .asset("dataset", name.as_str(), Some(digest))
         .detail("files", &files.len().to_string())
         .detail("bytes", &bytes.to_string());
@@ -124,7 +124,7 @@ pub(crate) fn verify(
     let severity = if verified { Severity::Informational } else { Severity::High };
     let event = Event::new(EventKind::DatasetVerify, Phase::Outcome, outcome, now().as_millis(), correlation)
         .tenant(tenant.as_str())
-        .actor(&principal.actor())
+        .by(principal)
         .asset("dataset", &subject, Some(record.manifest_digest))
         .severity(severity)
         .because(

@@ -19,7 +19,7 @@ use store::records::{ApiKey, Endpoint, EndpointState, KeyUse, Model};
 use store::{PageRequest, StoreError};
 use vault::KeyScope;
 
-use crate::auth::Principal;
+use crate::auth::{By, Principal};
 use crate::clock::{now, random};
 use crate::node::{Node, correlation, store_fail, time};
 use crate::run::{FileRef, InputPlan, Purpose, Run, RunEvent, text};
@@ -180,7 +180,7 @@ pub(crate) fn deploy(
         created_ms: at.as_millis(),
     };
     node.meta.transaction(|tx| tx.of(tenant).insert(&record)).map_err(store_fail)?;
-    let record = serve(node, &principal.actor(), &record, &model)?;
+    let record = serve(node, Some(principal), &record, &model)?;
     Ok(wire(node, &record))
 }
 
@@ -200,7 +200,7 @@ pub(crate) fn restore(node: &Arc<Node>) {
                 return Ok(());
             }
             let model = models::find(node, &record.tenant, &record.model, record.model_version)?;
-            serve(node, "platform", &record, &model).map(drop)
+            serve(node, None, &record, &model).map(drop)
         };
         if let Err(fail) = again() {
             crate::log::line("endpoint", &format!("not served again: {}", fail.line()));
@@ -208,17 +208,26 @@ pub(crate) fn restore(node: &Arc<Node>) {
     }
 }
 
-/// The event of a deployment, and its end in the record whatever happens.
-fn serve(node: &Arc<Node>, actor: &str, record: &Endpoint, model: &Model) -> Result<Endpoint, Fail> {
+/// The event of a deployment, and its end in the record whatever happens. Without a caller it is the platform that
+/// serves again what was served before.
+fn serve(
+    node: &Arc<Node>,
+    principal: Option<&Principal>,
+    record: &Endpoint,
+    model: &Model,
+) -> Result<Endpoint, Fail> {
     let cor = correlation()?;
-    let event =
+    let actor = principal.map_or_else(|| "platform".to_owned(), |p| p.actor());
+    let mut event =
         Event::new(EventKind::EndpointDeploy, Phase::Intent, Outcome::Unknown, now().as_millis(), cor)
             .tenant(record.tenant.as_str())
-            .actor(actor)
             .asset("endpoint", record.name.as_str(), Some(record.model_digest))
             .bom(record.bom_digest)
             .detail("model", &format!("{}@{}", record.model, record.model_version));
-    let result = node.keeper.audited(event, || start(node, actor, record, model, cor));
+    if let Some(principal) = principal {
+        event = event.by(principal);
+    }
+    let result = node.keeper.audited(event, || start(node, &actor, record, model, cor));
     let (state, reason, isolation) = match &result {
         Ok((_, isolation)) => (EndpointState::Serving, None, isolation.clone()),
         Err(fail) if fail.status < 500 => (EndpointState::Refused, Some(fail.line()), Vec::new()),
@@ -412,7 +421,7 @@ pub(crate) fn stop(
         correlation()?,
     )
     .tenant(tenant.as_str())
-    .actor(&principal.actor())
+    .by(principal)
     .asset("endpoint", name.as_str(), Some(record.model_digest));
     node.keeper.audited(event, || {
         let running =

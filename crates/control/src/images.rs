@@ -19,7 +19,7 @@ use store::records::{
 use vault::KeyScope;
 
 use crate::Fail;
-use crate::auth::Principal;
+use crate::auth::{By, Principal};
 use crate::clock::{now, random};
 use crate::keygroups::{KeyRing, Use};
 use crate::node::{Node, correlation, store_fail, time};
@@ -70,7 +70,7 @@ pub(crate) fn import(
     let at = now().as_millis();
     let event = Event::new(EventKind::ImageImport, Phase::Intent, Outcome::Unknown, at, cor)
         .tenant(tenant.as_str())
-        .actor(&principal.actor())
+        .by(principal)
         .asset("image", name.as_str(), Some(pin))
         .detail("form", form.as_str());
     let record = node.keeper.audited_with(

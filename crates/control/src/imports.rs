@@ -10,7 +10,7 @@ use ops::event::{Event, EventKind, Outcome, Phase};
 use store::records::{File, ImageForm};
 use vault::KeyScope;
 
-use crate::auth::Principal;
+use crate::auth::{By, Principal};
 use crate::clock::{now, random};
 use crate::http::BodyReader;
 use crate::node::{Node, correlation};
@@ -249,7 +249,7 @@ fn code(
         correlation()?,
     )
     .tenant(tenant.as_str())
-    .actor(&principal.actor())
+    .by(principal)
     .asset("code", name.as_str(), Some(digest))
     .detail("files", &files.len().to_string());
     node.keeper.append(event)?;

@@ -3,16 +3,17 @@
 
 use std::sync::Arc;
 
+use access::Role;
 use api::{KeyCreate, Page};
-use base::id::{EndpointId, KeyId};
+use base::id::KeyId;
 use base::names::Name;
 use base::{Digest, Timestamp};
 use net::apikey::ApiKey;
 use ops::event::{Event, EventKind, Outcome, Phase};
 use store::PageRequest;
-use store::records::{ApiKey as Record, Endpoint, KeyUse};
+use store::records::{ApiKey as Record, Endpoint, KeyRole, KeyUse};
 
-use crate::auth::Principal;
+use crate::auth::{By, Principal};
 use crate::clock::{now, random};
 use crate::node::{Node, correlation, store_fail, time};
 use crate::{Fail, endpoints};
@@ -24,31 +25,55 @@ const DAYS_MAX: u32 = 365;
 /// Keys of one tenant.
 const KEYS_MAX: u64 = 1000;
 
-/// What authentication needs of a key.
+/// What authentication needs of a management key.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
     pub(crate) mac: [u8; 32],
     pub(crate) tenant: String,
-    pub(crate) endpoint: Option<EndpointId>,
+    pub(crate) role: Role,
     pub(crate) expires: Timestamp,
     pub(crate) revoked: bool,
 }
 
 impl Known {
-    /// None for a key that is not a tenant's; there are none such on a node that is operated locally.
+    /// None for a key that manages nothing here: one of an endpoint, or the operator's, who is local on this node.
     pub(crate) fn of(record: &Record) -> Option<Self> {
-        let (tenant, endpoint) = match &record.scope {
-            KeyUse::Endpoint { tenant, endpoint } => (tenant, Some(*endpoint)),
-            KeyUse::Tenant { tenant } => (tenant, None),
-            KeyUse::Operator => return None,
-        };
+        let KeyUse::Tenant { tenant, role } = &record.scope else { return None };
         Some(Self {
             mac: *record.mac.as_bytes(),
             tenant: tenant.to_string(),
-            endpoint,
+            role: of_key(*role),
             expires: Timestamp::from_millis(record.expires_ms),
             revoked: record.revoked,
         })
+    }
+
+    /// Whether a key with this keyed hash is this one, and is good at this time.
+    pub(crate) fn opened_by(&self, mac: &[u8; 32], at: Timestamp) -> bool {
+        base::digest::ct_eq(mac, &self.mac) && !self.revoked && at < self.expires
+    }
+}
+
+const fn of_key(role: KeyRole) -> Role {
+    match role {
+        KeyRole::TenantAdmin => Role::TenantAdmin,
+        KeyRole::Auditor => Role::Auditor,
+        KeyRole::MlEngineer => Role::MlEngineer,
+        KeyRole::Deployer => Role::Deployer,
+    }
+}
+
+/// The role that a request names, for a key; the operator's is no key's.
+fn asked_role(name: Option<&str>) -> Result<KeyRole, Fail> {
+    match name.map(str::parse::<Role>).transpose() {
+        Ok(None | Some(Role::TenantAdmin)) => Ok(KeyRole::TenantAdmin),
+        Ok(Some(Role::Auditor)) => Ok(KeyRole::Auditor),
+        Ok(Some(Role::MlEngineer)) => Ok(KeyRole::MlEngineer),
+        Ok(Some(Role::Deployer)) => Ok(KeyRole::Deployer),
+        Ok(Some(Role::PlatformOperator)) => Err(Fail::invalid(
+            "the role `platform-operator` is that of the node's operator, and no key has it",
+        )),
+        Err(error) => Err(Fail::invalid(error.to_string())),
     }
 }
 
@@ -62,6 +87,12 @@ pub(crate) fn create(
     let days = request.days.unwrap_or(DAYS_DEFAULT);
     if days == 0 || days > DAYS_MAX {
         return Err(Fail::invalid(format!("a key is good for 1 to {DAYS_MAX} days")));
+    }
+    let role = asked_role(request.role.as_deref())?;
+    if request.endpoint.is_some() && request.role.is_some() {
+        return Err(Fail::invalid(
+            "a key of an endpoint has no role: it asks that endpoint and nothing else",
+        ));
     }
     let endpoint = match &request.endpoint {
         Some(name) => {
@@ -79,7 +110,7 @@ pub(crate) fn create(
     let key = ApiKey::new(id, random::<32>()?);
     let scope = match &endpoint {
         Some(endpoint) => KeyUse::Endpoint { tenant: tenant.clone(), endpoint: endpoint.id },
-        None => KeyUse::Tenant { tenant: tenant.clone() },
+        None => KeyUse::Tenant { tenant: tenant.clone(), role },
     };
     let record = Record {
         id,
@@ -93,9 +124,10 @@ pub(crate) fn create(
     let event =
         Event::new(EventKind::ApiKeyCreate, Phase::Intent, Outcome::Unknown, at.as_millis(), correlation()?)
             .tenant(tenant.as_str())
-            .actor(&principal.actor())
+            .by(principal)
             .asset("api_key", &id.to_string(), None)
             .detail("endpoint", request.endpoint.as_deref().unwrap_or("none: manages the tenant"))
+            .detail("role", if endpoint.is_some() { "none" } else { of_key(role).as_str() })
             .detail("expires", &time(record.expires_ms));
     node.keeper.audited(event, || {
         let insert = node.meta.transaction(|tx| {
@@ -144,7 +176,7 @@ pub(crate) fn revoke(
         correlation()?,
     )
     .tenant(tenant.as_str())
-    .actor(&principal.actor())
+    .by(principal)
     .asset("api_key", &id.to_string(), None);
     let record = node.keeper.audited(event, || {
         let revoked = node.meta.transaction(|tx| {
@@ -162,20 +194,75 @@ pub(crate) fn revoke(
 }
 
 fn wire(node: &Node, record: &Record) -> Result<api::Key, Fail> {
-    let endpoint = match &record.scope {
+    let (endpoint, role) = match &record.scope {
         KeyUse::Endpoint { endpoint, .. } => {
             let stored = node.meta.read(|tx| tx.find::<Endpoint>(endpoint)).map_err(store_fail)?;
-            Some(stored.map_or_else(|| endpoint.to_string(), |s| s.record.name.to_string()))
+            (Some(stored.map_or_else(|| endpoint.to_string(), |s| s.record.name.to_string())), None)
         }
-        KeyUse::Tenant { .. } | KeyUse::Operator => None,
+        KeyUse::Tenant { role, .. } => (None, Some(of_key(*role).to_string())),
+        KeyUse::Operator => (None, None),
     };
     Ok(api::Key {
         id: record.id.to_string(),
         tenant: record.scope.tenant().map(Name::to_string).unwrap_or_default(),
         endpoint,
+        role,
         created: time(record.created_ms),
         expires: time(record.expires_ms),
         revoked: record.revoked,
         secret: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(scope: KeyUse) -> Record {
+        Record {
+            id: KeyId::from_bits(1),
+            scope,
+            name: None,
+            mac: base::sha256(b"mac"),
+            created_ms: 0,
+            expires_ms: 10,
+            revoked: false,
+        }
+    }
+
+    fn managing(role: KeyRole) -> Record {
+        record(KeyUse::Tenant { tenant: "acme".parse().unwrap(), role })
+    }
+
+    #[test]
+    fn a_key_opens_until_it_ends_or_is_revoked() {
+        let mac = *base::sha256(b"mac").as_bytes();
+        let known = Known::of(&managing(KeyRole::Auditor)).unwrap();
+        assert!(known.opened_by(&mac, Timestamp::from_millis(9)));
+        assert!(!known.opened_by(&mac, Timestamp::from_millis(10)), "it has ended");
+        assert!(!known.opened_by(&[0; 32], Timestamp::from_millis(9)), "another secret");
+        let revoked = Known { revoked: true, ..known };
+        assert!(!revoked.opened_by(&mac, Timestamp::from_millis(9)));
+    }
+
+    #[test]
+    fn a_role_is_kept_as_it_was_asked_for() {
+        for role in Role::ALL {
+            match asked_role(Some(role.as_str())) {
+                Ok(kept) => assert_eq!(Known::of(&managing(kept)).unwrap().role, role),
+                Err(fail) => assert!(role == Role::PlatformOperator && fail.status == 400, "{role}"),
+            }
+        }
+        assert_eq!(asked_role(None), Ok(KeyRole::TenantAdmin));
+        assert_eq!(asked_role(Some("root")).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn only_keys_that_manage_a_tenant_are_somebody_here() {
+        let endpoint = KeyUse::Endpoint {
+            tenant: "acme".parse().unwrap(),
+            endpoint: base::id::EndpointId::from_bits(1),
+        };
+        assert!(Known::of(&record(endpoint)).is_none() && Known::of(&record(KeyUse::Operator)).is_none());
+    }
 }

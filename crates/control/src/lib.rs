@@ -192,6 +192,7 @@ fn open(config: Config) -> Result<Node, Fail> {
         facts: hostfacts::observe(),
         keys,
         key_mac_key,
+        policies: access::Policies::shipped().map_err(|e| Fail::internal("the rules do not load", e))?,
         refusals: auth::RefusalLog::default(),
         imports: imports::Imports::default(),
         jobs: jobs::Jobs::default(),

@@ -16,7 +16,7 @@ use store::{PageRequest, StoreError};
 use vault::KeyScope;
 
 use crate::Fail;
-use crate::auth::Principal;
+use crate::auth::{By, Principal};
 use crate::clock::now;
 use crate::datasets::verify_files;
 use crate::imports::wire_file;
@@ -197,7 +197,7 @@ pub(crate) fn import(
     let outcome = if inspected.verdict == "load" { Outcome::Success } else { Outcome::Refused };
     let event = Event::new(EventKind::ModelInspect, Phase::Outcome, outcome, now().as_millis(), cor)
         .tenant(tenant.as_str())
-        .actor(&actor)
+        .by(principal)
         .asset("model", name.as_str(), Some(crate::datasets::manifest(&files)))
         .detail("verdict", &inspected.verdict)
         .because(&inspected.findings.join("; "));
@@ -324,7 +324,7 @@ pub(crate) fn verify(
         checks.iter().filter(|c| !c.ok).map(|c| format!("{}: {}", c.name, c.detail)).collect();
     let event = Event::new(EventKind::ModelVerify, Phase::Outcome, outcome, now().as_millis(), cor)
         .tenant(tenant.as_str())
-        .actor(&principal.actor())
+        .by(principal)
         .asset("model", &subject, Some(model.root_digest))
         .severity(severity)
         .because(&failed.join("; "));
@@ -382,7 +382,7 @@ pub(crate) fn bom_envelope(
     let event =
         Event::new(EventKind::BomExport, Phase::Outcome, Outcome::Success, now().as_millis(), correlation()?)
             .tenant(tenant.as_str())
-            .actor(&principal.actor())
+            .by(principal)
             .asset("model", &format!("{name}@{}", model.version), Some(model.root_digest))
             .bom(digest);
     node.keeper.append(event)?;
@@ -409,7 +409,7 @@ pub(crate) fn export(
     let subject = format!("{name}@{}", model.version);
     let event = Event::new(EventKind::ModelExport, Phase::Intent, Outcome::Unknown, now().as_millis(), cor)
         .tenant(tenant.as_str())
-        .actor(&principal.actor())
+        .by(principal)
         .asset("model", &subject, Some(model.root_digest))
         .detail("path", path)
         .detail("bytes", &file.size.to_string());

@@ -37,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) keys: PublicKeys,
     /// Key under which API keys are hashed; kept in the encrypted database's directory, sealed by the keeper.
     pub(crate) key_mac_key: ops::snapshot::MacKey,
+    /// Who may do what.
+    pub(crate) policies: access::Policies,
     pub(crate) refusals: RefusalLog,
     pub(crate) imports: Imports,
     pub(crate) jobs: Jobs,

@@ -14,17 +14,16 @@ use crate::node::{Node, store_fail};
 use crate::{Fail, endpoints};
 
 pub(crate) fn whoami(principal: &Principal) -> WhoAmI {
-    match principal {
-        Principal::Operator => WhoAmI {
-            principal: principal.actor(),
-            tenant: None,
-            source: "the user that runs this command, on the node's local socket".to_owned(),
-        },
-        Principal::Tenant { tenant, .. } => WhoAmI {
-            principal: principal.actor(),
-            tenant: Some(tenant.clone()),
-            source: "an API key".to_owned(),
-        },
+    let tenant = principal.confined_to().map(str::to_owned);
+    let source = match tenant {
+        None => "the user that runs this command, on the node's local socket",
+        Some(_) => "an API key",
+    };
+    WhoAmI {
+        principal: principal.actor(),
+        tenant,
+        role: principal.role().to_string(),
+        source: source.to_owned(),
     }
 }
 

@@ -11,7 +11,7 @@ use store::records::{Dataset, Endpoint, Job, Model, Tenant};
 use vault::KeyScope;
 
 use crate::Fail;
-use crate::auth::Principal;
+use crate::auth::{By, Principal};
 use crate::clock::now;
 use crate::keeper::keeper_scope;
 use crate::node::{Node, correlation, store_fail, time};
@@ -32,7 +32,7 @@ pub(crate) fn create(
     let (at, cor) = (now().as_millis(), correlation()?);
     let event = Event::new(EventKind::TenantCreate, Phase::Intent, Outcome::Unknown, at, cor)
         .tenant(name.as_str())
-        .actor(&principal.actor())
+        .by(principal)
         .asset("tenant", name.as_str(), None);
     node.keeper.audited(event, || {
         if node.tenant(&name).is_ok() {

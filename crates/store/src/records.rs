@@ -522,6 +522,21 @@ impl JobState {
     }
 }
 
+/// Role of a management key; `access` says what each may.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyRole {
+    /// Everything of the tenant.
+    #[default]
+    TenantAdmin,
+    /// Reads what the tenant has and what happened to it.
+    Auditor,
+    /// Makes models.
+    MlEngineer,
+    /// Lets models answer.
+    Deployer,
+}
+
 /// What an API key is good for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -533,10 +548,13 @@ pub enum KeyUse {
         /// The endpoint.
         endpoint: EndpointId,
     },
-    /// It manages a tenant's own things.
+    /// It manages a tenant's own things, as far as its role goes.
     Tenant {
         /// Tenant.
         tenant: Name,
+        /// Role; keys that were made before there were roles have the whole tenant.
+        #[serde(default)]
+        role: KeyRole,
     },
     /// It operates the platform.
     Operator,
@@ -546,7 +564,7 @@ impl KeyUse {
     /// Whose it is; none for the platform's.
     pub const fn tenant(&self) -> Option<&Name> {
         match self {
-            Self::Endpoint { tenant, .. } | Self::Tenant { tenant } => Some(tenant),
+            Self::Endpoint { tenant, .. } | Self::Tenant { tenant, .. } => Some(tenant),
             Self::Operator => None,
         }
     }

@@ -138,6 +138,12 @@ pub(crate) enum Command {
     /// API keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Who may do what: works without a node
+    #[command(subcommand)]
+    Access(AccessCommand),
+    /// The rules by which it is decided who may do what; works without a node
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// The audit log
     #[command(subcommand)]
     Audit(AuditCommand),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use access::Role;
 use base::names::Name;
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -355,11 +356,15 @@ pub(crate) enum KeyCommand {
     /// Make a key: for one endpoint, or to manage the tenant's own things
     #[command(before_long_help = "Examples:
   strongroom key create --endpoint classifier --out classifier.key --tenant acme
-  strongroom key create --out acme.key --tenant acme")]
+  strongroom key create --out acme.key --tenant acme
+  strongroom key create --role ml-engineer --out trainer.key --tenant acme")]
     Create {
         /// The one endpoint that it may ask
         #[arg(long)]
         endpoint: Option<Name>,
+        /// Role of a key that manages the tenant's things: tenant-admin (the default), auditor, ml-engineer, deployer
+        #[arg(long, value_name = "ROLE", conflicts_with = "endpoint", value_parser = key_role)]
+        role: Option<Role>,
         /// Days until it ends, at most 365
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=365))]
         days: Option<u32>,
@@ -386,6 +391,75 @@ pub(crate) enum KeyCommand {
         #[command(flatten)]
         tenant: TenantArg,
     },
+}
+
+/// Verbs of `access`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccessCommand {
+    /// Whether a role may do something: 0 yes, 3 no
+    #[command(before_long_help = "Examples:
+  strongroom access check --as ml-engineer --tenant acme job.run
+  strongroom access check --as deployer --tenant acme key.revoke --why
+  strongroom access check --as auditor --tenant acme model.show classifier/1 --in globex --why
+  strongroom access check --as auditor --tenant acme audit.search --policy rules.cedar")]
+    Check {
+        /// Role of who asks: platform-operator, auditor, tenant-admin, ml-engineer, deployer
+        #[arg(long = "as", value_name = "ROLE", value_parser = any_role)]
+        role: Role,
+        /// Tenant of who asks; the operator has none
+        #[arg(long, value_name = "NAME", required_unless_present = "within")]
+        tenant: Option<Name>,
+        /// Tenant in which the thing lies; default: that of who asks
+        #[arg(long = "in", id = "within", value_name = "NAME")]
+        within: Option<Name>,
+        /// Operation, as in docs/access.md
+        operation: String,
+        /// The thing, as in a path of the API: NAME/VERSION
+        resource: Option<String>,
+        /// Say which rules decide, and why
+        #[arg(long)]
+        why: bool,
+        /// Rules to ask; default: those that ship
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+    },
+}
+
+/// Verbs of `policy`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Check a file of rules against the schema: 0 it fits, 3 it does not
+    #[command(before_long_help = "Examples:
+  strongroom policy check rules.cedar")]
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Print the rules that ship, their schema, or the table that they come to
+    #[command(before_long_help = "Examples:
+  strongroom policy show > rules.cedar
+  strongroom policy show --schema
+  strongroom policy show --table")]
+    Show {
+        /// The schema that rules are checked against
+        #[arg(long)]
+        schema: bool,
+        /// The table of roles and operations: docs/access.md
+        #[arg(long, conflicts_with = "schema")]
+        table: bool,
+    },
+}
+
+fn any_role(text: &str) -> Result<Role, access::UnknownRole> {
+    text.parse()
+}
+
+fn key_role(text: &str) -> Result<Role, String> {
+    match text.parse::<Role>() {
+        Ok(role) if role.is_a_keys() => Ok(role),
+        Ok(_) => Err("it is the role of the node's operator, and no key has it".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Verbs of `audit`.

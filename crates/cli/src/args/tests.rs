@@ -35,11 +35,11 @@ fn parse(line: &str) {
     }
 }
 
-/// Splits at blanks outside double quotes; a placeholder for a name becomes a name.
+/// Splits at blanks outside double quotes, up to what is the shell's; a placeholder for a name becomes a name.
 pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quoted = false;
-    for c in line.chars() {
+    for c in line.split(" > ").next().unwrap().chars() {
         match c {
             '"' => quoted = !quoted,
             ' ' if !quoted => words.push(String::new()),

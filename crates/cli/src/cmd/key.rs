@@ -13,6 +13,7 @@ const COLUMNS: &[Column] = &[
     Column::new("id", "ID", Kind::Plain),
     Column::new("tenant", "TENANT", Kind::Plain),
     Column::new("endpoint", "ENDPOINT", Kind::Plain),
+    Column::new("role", "ROLE", Kind::Plain),
     Column::new("revoked", "REVOKED", Kind::Plain),
     Column::new("created", "CREATED", Kind::Time),
     Column::new("expires", "EXPIRES", Kind::Time),
@@ -22,6 +23,7 @@ const MADE: &[Column] = &[
     Column::new("id", "ID", Kind::Plain),
     Column::new("tenant", "TENANT", Kind::Plain),
     Column::new("endpoint", "ENDPOINT", Kind::Plain),
+    Column::new("role", "ROLE", Kind::Plain),
     Column::new("expires", "EXPIRES", Kind::Time),
     Column::new("secret", "SECRET", Kind::Plain),
 ];
@@ -29,11 +31,15 @@ const MADE: &[Column] = &[
 /// Runs it.
 pub(crate) fn run(session: &Session, command: KeyCommand) -> Result<Answer, Failure> {
     match command {
-        KeyCommand::Create { endpoint, days, out, tenant } => {
+        KeyCommand::Create { endpoint, role, days, out, tenant } => {
             let scope = session.scope(&tenant)?;
             // The file is made first: a key that cannot be kept is not asked for.
             let file = out.as_deref().map(create_private).transpose()?;
-            let body = api::KeyCreate { endpoint: endpoint.map(|e| e.to_string()), days };
+            let body = api::KeyCreate {
+                endpoint: endpoint.map(|e| e.to_string()),
+                role: role.map(|role| role.to_string()),
+                days,
+            };
             let made: Result<api::Key, Failure> = scope.client.post(&scope.route(&["keys"]), &body);
             match (made, file, out) {
                 (Ok(mut key), Some(mut file), Some(path)) => {

@@ -1,5 +1,6 @@
 //! The commands, one module a noun. Each takes plain arguments and gives an [`Answer`].
 
+pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod bom;
 pub(crate) mod completion;
@@ -15,6 +16,7 @@ pub(crate) mod inspect;
 pub(crate) mod job;
 pub(crate) mod key;
 pub(crate) mod model;
+pub(crate) mod policy;
 pub(crate) mod posture;
 pub(crate) mod receipt;
 pub(crate) mod serve;
@@ -60,6 +62,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Bom(command) => bom::run(&session, command)?,
         Command::Endpoint(command) => endpoint::run(&session, command)?,
         Command::Key(command) => key::run(&session, command)?,
+        Command::Access(command) => access::run(command)?,
+        Command::Policy(command) => policy::run(command)?,
         Command::Receipt(command) => receipt::run(&session, command)?,
         Command::Posture(command) => posture::run(&session, command)?,
         Command::Explain(args) => explain::run(&args)?,

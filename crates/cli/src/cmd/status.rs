@@ -60,6 +60,7 @@ pub(crate) fn whoami(session: &Session) -> Result<Answer, Failure> {
     const COLUMNS: &[Column] = &[
         Column::new("principal", "PRINCIPAL", Kind::Plain),
         Column::new("tenant", "TENANT", Kind::Plain),
+        Column::new("role", "ROLE", Kind::Plain),
         Column::new("source", "SOURCE", Kind::Plain),
         Column::new("state", "NODE AT", Kind::Plain),
         Column::new("state_source", "FOUND BY", Kind::Plain),

@@ -23,7 +23,7 @@ pub(crate) use gate::{Gate, Pass};
 pub(crate) use stream::{BodyReader, LineSender};
 
 use crate::Fail;
-use crate::auth::{authenticate, authorise};
+use crate::auth::{Identity, Refusal, authenticate, authorise};
 use crate::clock::{now, random};
 use crate::node::Node;
 
@@ -103,17 +103,22 @@ async fn answer(node: Arc<Node>, peer: Peer, request: Request) -> Result<Reply, 
     let bearer = bearer(&parts.headers)?;
     let uid = peer.uid.ok_or_else(|| Fail::unauthenticated("the kernel does not say who calls"))?;
     let (checker, found) = (Arc::clone(&node), params.get("tenant").map(str::to_owned));
+    let thing = params.thing(route);
     let principal = blocking(move || {
-        let principal = authenticate(&checker, uid, bearer.as_deref());
-        let who = principal.as_ref().map_or_else(|_| format!("uid:{uid}"), crate::auth::Principal::actor);
-        let result = principal.and_then(|p| authorise(&p, route, found.as_deref()).map(|()| p));
-        if let Err(fail) = &result {
-            checker.refusals.record(&checker, &who, route.operation, &path, fail);
-        }
-        result
+        let identity = authenticate(&checker, uid, bearer.as_deref());
+        let who = identity.as_ref().map_or_else(|_| format!("uid:{uid}"), Identity::actor);
+        let own = identity.as_ref().ok().and_then(Identity::confined_to).map(str::to_owned);
+        let result = identity
+            .map_err(Refusal::from)
+            .and_then(|identity| authorise(&checker.policies, identity, route, found.as_deref(), &thing));
+        result.map_err(|refusal| {
+            let by = (who.as_str(), own.as_deref());
+            checker.refusals.record(&checker, by, route.operation, &path, &refusal);
+            refusal.fail
+        })
     })
     .await?;
-    let pass = node.gate.enter(&principal)?;
+    let pass = node.gate.enter(principal.confined_to())?;
     let query = route::query(parts.uri.query().unwrap_or(""))?;
     let input = match route.operation {
         "import.file" => handlers::Input::Upload(BodyReader::spawn(body)),

@@ -23,6 +23,12 @@ impl Params {
     pub(crate) fn need(&self, name: &str) -> Result<&str, Fail> {
         self.get(name).ok_or_else(|| Fail::invalid(format!("the path has no `{name}`")))
     }
+
+    /// What a path names within its tenant, in the order of the path; empty where it names nothing.
+    pub(crate) fn thing(&self, route: &Route) -> String {
+        let names = route.path.split(['{', '}', '*']).filter(|name| *name != "tenant");
+        names.filter_map(|name| self.get(name)).collect::<Vec<_>>().join("/")
+    }
 }
 
 /// The endpoint for this method and path.
@@ -146,8 +152,10 @@ mod tests {
                 Method::Post => axum::http::Method::POST,
                 Method::Put => axum::http::Method::PUT,
             };
-            let (found, _) = find(&method, &format!("/v1{path}")).unwrap();
+            let (found, params) = find(&method, &format!("/v1{path}")).unwrap();
             assert_eq!(found.operation, route.operation);
+            let named = route.path.matches('{').count() - usize::from(route.path.contains("{tenant}"));
+            assert_eq!(params.thing(route), vec!["x"; named].join("/"));
         }
     }
 }

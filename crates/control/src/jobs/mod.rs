@@ -25,7 +25,7 @@ pub(crate) use live::Watch;
 pub(crate) use submit::submit;
 
 use crate::Fail;
-use crate::auth::Principal;
+use crate::auth::{By, Principal};
 use crate::clock::now;
 use crate::images::Programs;
 use crate::node::{Node, correlation, store_fail, time};
@@ -206,7 +206,7 @@ pub(crate) fn stop(
     let event =
         Event::new(EventKind::JobStop, Phase::Intent, Outcome::Unknown, now().as_millis(), correlation()?)
             .tenant(tenant.as_str())
-            .actor(&principal.actor())
+            .by(principal)
             .asset("job", &job.id.to_string(), Some(job.contract));
     node.keeper.audited(event, || match node.jobs.live(job.id) {
         Some(live) => {
@@ -244,7 +244,7 @@ pub(crate) fn resume(
     let event =
         Event::new(EventKind::JobResume, Phase::Intent, Outcome::Unknown, now().as_millis(), correlation()?)
             .tenant(tenant.as_str())
-            .actor(&principal.actor())
+            .by(principal)
             .asset("job", &job.id.to_string(), Some(job.contract))
             .because(reason);
     node.keeper.audited(event, || {

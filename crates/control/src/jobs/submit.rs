@@ -16,7 +16,7 @@ use vault::KeyScope;
 use super::{
     Accepted, INPUT_CHANNEL, INPUT_CODE, INPUT_CONFIG, JOBS_MAX, Slot, Why, contract, show, supervise,
 };
-use crate::auth::Principal;
+use crate::auth::{By, Principal};
 use crate::clock::{now, random};
 use crate::images::Programs;
 use crate::keeper::keeper_scope;
@@ -80,7 +80,7 @@ pub(crate) fn submit(
     let cor = correlation()?;
     let mut event = Event::new(EventKind::JobSubmit, Phase::Intent, Outcome::Unknown, at.as_millis(), cor)
         .tenant(tenant.as_str())
-        .actor(&principal.actor())
+        .by(principal)
         .asset("job", &id.to_string(), Some(job.contract))
         .detail("name", job.name.as_str())
         .detail("image", &programs.name());

@@ -10,7 +10,7 @@ use ops::event::{Event, EventKind, Outcome, Phase};
 use posture::{Catalogue, Posture as Report};
 
 use crate::Fail;
-use crate::auth::Principal;
+use crate::auth::{By, Principal};
 use crate::clock::now;
 use crate::node::{Node, correlation};
 
@@ -22,7 +22,7 @@ pub(crate) struct LastRun(Mutex<Option<Posture>>);
 pub(crate) fn run(node: &Arc<Node>, principal: &Principal) -> Result<Posture, Fail> {
     let event =
         Event::new(EventKind::PostureRun, Phase::Intent, Outcome::Unknown, now().as_millis(), correlation()?)
-            .actor(&principal.actor());
+            .by(principal);
     let found = node.keeper.audited_with(
         event,
         || {

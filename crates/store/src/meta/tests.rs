@@ -239,7 +239,7 @@ fn ids_are_found_before_their_tenant_is_known_and_are_unique() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let acme = name("acme");
-    let of_acme = api_key(KeyUse::Tenant { tenant: acme.clone() }, 1);
+    let of_acme = api_key(KeyUse::Tenant { tenant: acme.clone(), role: KeyRole::Auditor }, 1);
     store
         .transaction(|tx| {
             tx.of(&acme).insert(&of_acme)?;
@@ -256,8 +256,10 @@ fn ids_are_found_before_their_tenant_is_known_and_are_unique() {
         })
         .unwrap();
     let globex = name("globex");
-    let taken =
-        store.transaction(|tx| tx.of(&globex).insert(&api_key(KeyUse::Tenant { tenant: globex.clone() }, 1)));
+    let taken = store.transaction(|tx| {
+        tx.of(&globex)
+            .insert(&api_key(KeyUse::Tenant { tenant: globex.clone(), role: KeyRole::TenantAdmin }, 1))
+    });
     assert!(matches!(taken, Err(StoreError::Exists { .. })));
 }
 
@@ -367,4 +369,11 @@ proptest! {
         prop_assert!(read_cursor(&text, 2).is_err());
         read_cursor(&base::digest::hex(&hexed), 2).ok();
     }
+}
+
+#[test]
+fn a_key_from_before_there_were_roles_has_the_whole_tenant() {
+    let before: KeyUse = serde_json::from_str(r#"{"tenant":{"tenant":"acme"}}"#).unwrap();
+    assert_eq!(before, KeyUse::Tenant { tenant: name("acme"), role: KeyRole::TenantAdmin });
+    assert!(serde_json::from_str::<KeyUse>(r#"{"tenant":{"tenant":"acme","role":"root"}}"#).is_err());
 }

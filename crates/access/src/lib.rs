@@ -1,0 +1,23 @@
+//! **What.** Who may do what: a Cedar schema of the platform's roles, things and operations, the rules that ship, and
+//! the decision on one request with the version and the names of the rules that made it.
+//!
+//! **Why.** Rights that are spread over handlers cannot be read, reviewed or shown to an auditor. Here they are one
+//! text, checked against one schema before it takes effect, and the table that it comes to is committed and compared.
+//!
+//! **Where.** Used by `control`, which asks for every request, and by `strongroom access` and `strongroom policy`,
+//! which answer without a node. A core crate: no I/O, no clock, no state.
+//!
+//! **Invariants.** Nothing is allowed unless a rule permits it, and no rule outweighs one that forbids. Rules that name
+//! an operation, role or thing that the schema does not have are refused whole. Names of a request become ids of
+//! entities and never text of a rule. A rule that cannot be evaluated denies.
+
+mod bounds;
+mod decision;
+mod error;
+mod role;
+mod rules;
+
+pub use decision::{Decision, Principal, Request};
+pub use error::PolicyError;
+pub use role::{Role, UnknownRole};
+pub use rules::{Operation, Policies, SHIPPED};

@@ -1,0 +1,238 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn shipped() -> Policies {
+    Policies::shipped().unwrap()
+}
+
+fn ask(policies: &Policies, role: Role, operation: &str, tenant: &str) -> Decision {
+    let principal = Principal::example(role, "acme");
+    policies.decide(&Request { principal, operation, tenant: Some(tenant), resource: "x" })
+}
+
+#[test]
+fn each_role_gets_the_expected_decision_for_the_expected_reason() {
+    use Role::{Auditor, Deployer, MlEngineer, PlatformOperator, TenantAdmin};
+    let policies = shipped();
+    for (role, operation, allowed, rule) in [
+        (PlatformOperator, "tenant.create", true, "operator-may-everything"),
+        (PlatformOperator, "endpoint.deploy", true, "operator-may-everything"),
+        (Auditor, "audit.search", true, "auditor-reads"),
+        (Auditor, "model.verify", true, "auditor-reads"),
+        (Auditor, "model.export", false, "auditors-change-nothing"),
+        (Auditor, "job.stop", false, "auditors-change-nothing"),
+        (Auditor, "audit.files", false, "node-boundary"),
+        (TenantAdmin, "endpoint.deploy", true, "tenant-admin-may-all-of-its-tenant"),
+        (TenantAdmin, "key.revoke", true, "tenant-admin-may-all-of-its-tenant"),
+        (TenantAdmin, "posture.show", false, "node-boundary"),
+        (MlEngineer, "job.run", true, "ml-engineer-trains"),
+        (MlEngineer, "model.show", true, "ml-engineer-reads"),
+        (MlEngineer, "endpoint.deploy", false, "who-trains-does-not-release"),
+        (MlEngineer, "key.create", false, "who-trains-does-not-release"),
+        (MlEngineer, "key.list", false, ""),
+        (MlEngineer, "audit.search", false, ""),
+        (Deployer, "endpoint.deploy", true, "deployer-releases"),
+        (Deployer, "key.create", true, "deployer-releases"),
+        (Deployer, "job.run", false, "who-releases-does-not-train"),
+        (Deployer, "model.export", false, "who-releases-does-not-train"),
+        (Deployer, "key.revoke", false, ""),
+        (Deployer, "dataset.show", false, ""),
+    ] {
+        let decision = ask(&policies, role, operation, "acme");
+        assert_eq!(decision.allowed, allowed, "{role} {operation}: {}", decision.why);
+        assert_eq!(decision.reasons.join(" "), rule, "{role} {operation}");
+        assert_eq!(decision.policy_version, policies.version());
+    }
+    let why = ask(&policies, MlEngineer, "key.create", "acme").why;
+    assert_eq!(
+        why,
+        "rule `who-trains-does-not-release` forbids it: who trains neither deploys nor hands out keys"
+    );
+    assert_eq!(ask(&policies, Deployer, "key.revoke", "acme").why, "no rule permits it");
+}
+
+#[test]
+fn duties_are_split() {
+    let policies = shipped();
+    for (operation, known) in policies.operations() {
+        let may = |role| ask(&policies, role, operation, "acme").allowed;
+        let changes = ["train", "release", "revoke", "operate"].iter().any(|group| {
+            let kind: EntityTypeName = "Action".parse().unwrap();
+            known.is_one_of(&[uid(&kind, group)])
+        });
+        assert!(!changes || !may(Role::Auditor), "an auditor may {operation}");
+        // Nobody but who has the whole tenant has both.
+        assert!(!(changes && may(Role::MlEngineer) && may(Role::Deployer)), "{operation}");
+    }
+    assert_eq!(
+        policies.roles_that_may("endpoint.deploy", Some("acme"), "x"),
+        [Role::PlatformOperator, Role::TenantAdmin, Role::Deployer]
+    );
+}
+
+#[test]
+fn roles_of_the_schema_are_those_of_the_program() {
+    let listed = SCHEMA.split("entity Role enum [").nth(1).unwrap().split(']').next().unwrap();
+    let listed: Vec<&str> = listed.split(", ").map(|name| name.trim_matches('"')).collect();
+    assert_eq!(listed, Role::ALL.map(Role::as_str));
+    assert_eq!("ML-engineer".parse::<Role>(), Err(crate::UnknownRole));
+    assert!(Role::ALL.iter().all(|role| role.as_str().parse() == Ok(*role)));
+}
+
+#[test]
+fn what_is_not_known_is_denied() {
+    let policies = shipped();
+    for operation in ["", "model.delete", "train", "change", "status\0", "Action::\"status\""] {
+        let decision = ask(&policies, Role::PlatformOperator, operation, "acme");
+        assert!(!decision.allowed, "{operation}");
+    }
+    let long = "x".repeat(ID_MAX + 1);
+    let request = Request {
+        principal: Principal::Operator,
+        operation: "model.show",
+        tenant: Some("acme"),
+        resource: &long,
+    };
+    assert!(!policies.decide(&request).allowed);
+    assert!(policies.decide(&Request { resource: "x", ..request }).allowed);
+    assert!(!ask(&Policies::parse("").unwrap(), Role::PlatformOperator, "status", "acme").allowed);
+}
+
+#[test]
+fn rules_that_do_not_fit_are_refused_with_their_line() {
+    let deep = format!("@id(\"a\") permit (principal, action, resource) when {{ {}true }};", "(".repeat(40));
+    let chain =
+        format!("@id(\"a\") permit (principal, action, resource) when {{ true{} }};", " && true".repeat(900));
+    let long = chain.replace("true ", "true   ");
+    let many: String = (0..=RULES_MAX).map(|n| rule(&format!("r{n}"), "principal", "action")).collect();
+    for (text, code, line) in [
+        ("\n\npermit (principal, action", "SR-POL-0002", 3),
+        ("@id(\"a\") permit (principal, action == Action::\"model.delete\", resource);", "SR-POL-0003", 1),
+        ("\n@id(\"a\")\npermit (principal in Role::\"root\", action, resource);", "SR-POL-0003", 3),
+        (
+            "@id(\"a\") permit (principal, action, resource) when { resource.owner == principal };",
+            "SR-POL-0003",
+            1,
+        ),
+        ("@id(\"a\") permit (principal is Key, action, resource) when { 1 == true };", "SR-POL-0003", 1),
+        // It can never apply.
+        (
+            "@id(\"a\") permit (principal, action == Action::\"job.run\", resource is Model);",
+            "SR-POL-0003",
+            1,
+        ),
+        ("\npermit (principal, action, resource);", "SR-POL-0004", 2),
+        ("\n@id(\"A b\") permit (principal, action, resource);", "SR-POL-0004", 2),
+        (&(rule("a", "principal", "action") + &rule("a", "principal", "action")), "SR-POL-0004", 1),
+        ("\n@id(\"t\") permit (principal == ?principal, action, resource);", "SR-POL-0004", 2),
+        ("\n@id(\"t\") @because(\"\\u{1b}[2J\") permit (principal, action, resource);", "SR-POL-0004", 2),
+        // Without a place of its own in what the validator says: the rule's.
+        ("\n@id(\"t\") permit (principal in Role::\"\\u{1b}\", action, resource);", "SR-POL-0003", 2),
+        (&deep, "SR-POL-0001", 1),
+        (&long, "SR-POL-0001", 1),
+        (&many, "SR-POL-0001", 0),
+        (&" ".repeat(5 * 1024 * 1024), "SR-POL-0001", 0),
+    ] {
+        let shown: String = text.chars().take(90).collect();
+        let Err(error) = Policies::parse(text) else { panic!("taken: {shown}") };
+        assert_eq!(base::Explain::code(&error), code, "{shown}: {error}");
+        let at = match &error {
+            PolicyError::Limit { line, .. }
+            | PolicyError::Syntax { line, .. }
+            | PolicyError::Schema { line, .. }
+            | PolicyError::Name { line, .. } => *line,
+            PolicyError::BuiltIn(_) => 0,
+        };
+        assert_eq!(at, line, "{shown}: {error}");
+    }
+    // As deep as a rule may be; brackets in texts and comments do not count.
+    Policies::parse(&chain).unwrap();
+    Policies::parse(&format!("// {}\n{}", "(".repeat(99), rule("a", "principal", "action"))).unwrap();
+}
+
+fn rule(name: &str, principal: &str, action: &str) -> String {
+    format!("@id(\"{name}\") permit ({principal}, {action}, resource);")
+}
+
+#[test]
+fn the_version_is_of_the_text() {
+    let other = format!("{SHIPPED}\n");
+    assert_eq!(Policies::parse(SHIPPED).unwrap().version(), shipped().version());
+    assert_ne!(Policies::parse(&other).unwrap().version(), shipped().version());
+}
+
+#[test]
+fn the_committed_table_is_what_the_rules_come_to() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/access.md");
+    let committed = std::fs::read_to_string(path).unwrap();
+    assert_eq!(
+        committed,
+        shipped().table(),
+        "rights changed: `strongroom policy show --table > docs/access.md`, and say why in the commit"
+    );
+}
+
+fn any_role() -> impl Strategy<Value = Role> {
+    prop::sample::select(Role::ALL.to_vec())
+}
+
+fn any_operation() -> impl Strategy<Value = String> {
+    prop::sample::select(shipped().operations().keys().cloned().collect::<Vec<_>>())
+}
+
+fn any_rule() -> impl Strategy<Value = String> {
+    let who = prop::sample::select(vec![
+        "principal".to_owned(),
+        "principal in Role::\"auditor\"".to_owned(),
+        "principal is Key in Role::\"deployer\"".to_owned(),
+        "principal is Operator".to_owned(),
+        "principal == Key::\"example\"".to_owned(),
+    ]);
+    let what = prop::sample::select(vec![
+        "action",
+        "action in Action::\"change\"",
+        "action in [Action::\"read\", Action::\"job.run\"]",
+        "action == Action::\"model.show\"",
+        "action in Action::\"endpoint.stop\"",
+    ]);
+    let whose = prop::sample::select(vec![
+        "resource",
+        "resource in Tenant::\"acme\"",
+        "resource in Tenant::\"globex\"",
+    ]);
+    (prop::bool::weighted(0.25), who, what, whose).prop_map(|(forbid, who, what, whose)| {
+        format!("{} ({who}, {what}, {whose});\n", if forbid { "forbid" } else { "permit" })
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_key_reaches_another_tenant(role in any_role(), operation in any_operation(), own in "\\PC{0,12}", other in "\\PC{0,12}", resource in "\\PC{0,30}") {
+        prop_assume!(own != other && role.is_a_keys());
+        let policies = shipped();
+        prop_assume!(policies.operations()[&operation].kind() != "Node");
+        let principal = Principal::Key { id: "key_1", role, tenant: &own };
+        let of = |tenant| policies.decide(&Request { principal, operation: &operation, tenant, resource: &resource });
+        for decision in [of(Some(&other)), of(None)] {
+            prop_assert!(!decision.allowed && decision.reasons.contains(&"tenant-boundary".to_owned()));
+        }
+        prop_assert!(!of(Some(&own)).reasons.contains(&"tenant-boundary".to_owned()));
+    }
+
+    /// Looking at some rules alone gives what Cedar gives for all of them.
+    #[test]
+    fn scopes_leave_out_no_rule_that_applies(rules in prop::collection::vec(any_rule(), 0..12), role in any_role(), operation in any_operation(), tenant in prop::sample::select(vec!["acme", "globex"])) {
+        let text: String = rules.iter().enumerate().map(|(n, rule)| format!("@id(\"r{n}\") {rule}")).collect();
+        // Some of these can never apply, and are refused as such.
+        let Ok(policies) = Policies::parse(&text) else { return Ok(()) };
+        let principal = Principal::example(role, "acme");
+        let request = Request { principal, operation: &operation, tenant: Some(tenant), resource: "x" };
+        let (asked, entities) = policies.entities(&request, role, &policies.operations[&operation]).unwrap();
+        let whole = PolicySet::from_str(&text).unwrap();
+        let plain = cedar::Authorizer::new().is_authorized(&asked, &whole, &entities);
+        let decision = policies.decide(&request);
+        prop_assert_eq!(decision.allowed, plain.decision() == cedar::Decision::Allow);
+        prop_assert_eq!(decision.reasons.len(), plain.diagnostics().reason().count());
+    }
+}

@@ -1,0 +1,68 @@
+//! `strongroom access`: who may do what, answered from the rules alone.
+
+use access::{Policies, Principal, Request};
+use base::names::Name;
+use serde_json::json;
+
+use super::policy::{load, refused};
+use crate::args::AccessCommand;
+use crate::error::{CliError, Failure};
+use crate::exit::Exit;
+use crate::output::{Answer, Column, Kind, View};
+
+const COLUMNS: &[Column] = &[
+    Column::new("allowed", "ALLOWED", Kind::Plain),
+    Column::new("role", "ROLE", Kind::Plain),
+    Column::new("operation", "OPERATION", Kind::Plain),
+    Column::new("rules", "RULES", Kind::Plain),
+    Column::new("why", "WHY", Kind::Plain),
+    Column::new("policy_version", "POLICY", Kind::Digest),
+];
+
+/// Runs it. A denial is the answer no.
+pub(crate) fn run(command: AccessCommand) -> Result<Answer, Failure> {
+    let AccessCommand::Check { role, tenant, within, operation, resource, why, policy } = command;
+    let policies = match policy {
+        Some(file) => load(&file)?,
+        None => Policies::shipped().map_err(|e| refused(&e))?,
+    };
+    if !policies.operations().contains_key(&operation) {
+        let mut failure = Failure::from(CliError::Usage(format!("there is no operation `{operation}`")));
+        let near = base::names::nearest(&operation, policies.operations().keys().map(String::as_str));
+        failure.because.extend(near.map(|near| format!("did you mean `{near}`?")));
+        failure.help = Some("see every operation with `strongroom policy show --table`".to_owned());
+        return Err(failure);
+    }
+    let (own, within) = (tenant.as_ref().map(Name::as_str), within.as_ref().map(Name::as_str));
+    let principal = match (own, role.is_a_keys()) {
+        (Some(own), true) => Principal::example(role, own),
+        (_, false) => Principal::Operator,
+        (None, true) => {
+            let what = "a key has a tenant: say which with `--tenant NAME`".to_owned();
+            return Err(CliError::Usage(what).into());
+        }
+    };
+    let decision = policies.decide(&Request {
+        principal,
+        operation: &operation,
+        tenant: within.or(own),
+        resource: resource.as_deref().unwrap_or(""),
+    });
+    let verdict = if decision.allowed { "yes" } else { "no" };
+    let because = if why { format!(": {}", decision.why) } else { String::new() };
+    let text = format!("{verdict}{because}\n");
+    let json = json!({
+        "schema": "strongroom.access.check/1",
+        "allowed": decision.allowed,
+        "role": role.as_str(),
+        "tenant": own,
+        "within": within.or(own),
+        "operation": operation,
+        "resource": resource,
+        "rules": decision.reasons,
+        "why": decision.why,
+        "policy_version": decision.policy_version.hex(),
+    });
+    let exit = if decision.allowed { Exit::Done } else { Exit::No };
+    Ok(Answer::of(json, View::Text { text, rows: "", columns: COLUMNS }).exit(exit))
+}

@@ -1,5 +1,6 @@
 //! **What.** Who may do what: a Cedar schema of the platform's roles, things and operations, the rules that ship, and
-//! the decision on one request with the version and the names of the rules that made it.
+//! the decision on one request with the version and the names of the rules that made it; and how many bytes of weights
+//! may leave.
 //!
 //! **Why.** Rights that are spread over handlers cannot be read, reviewed or shown to an auditor. Here they are one
 //! text, checked against one schema before it takes effect, and the table that it comes to is committed and compared.
@@ -13,6 +14,7 @@
 
 mod bounds;
 mod decision;
+pub mod egress;
 mod error;
 mod role;
 mod rules;

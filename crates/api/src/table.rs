@@ -146,6 +146,7 @@ pub const TABLE: &[Route] = &[
     route(Get, "/audit/entries", "audit.search", Read, Any, "log.read"),
     route(Get, "/audit/files", "audit.files", Read, Operator, "log.export"),
     route(Get, "/audit/files/{*path}", "audit.file", Read, Operator, "none"),
+    route(Get, "/egress", "egress.list", Read, Any, "none"),
     route(Get, "/receipts/{id}", "receipt.show", Read, Any, "none"),
     route(Post, "/posture/run", "posture.run", Change, Operator, "posture.run"),
     route(Get, "/posture", "posture.show", Read, Operator, "none"),

@@ -79,6 +79,18 @@ wire! {
         bom_public_key: String,
     }
 
+    /// Bytes of models that left within a day.
+    "strongroom.egress/1" pub struct Egress {
+        /// The principal, as in events; `all` for all of them together.
+        account: String,
+        /// Tenant of a key.
+        tenant: Option<String>,
+        /// Bytes that left within the last 24 hours.
+        bytes: u64,
+        /// Bytes that may leave within 24 hours.
+        cap: u64,
+    }
+
     /// One protection.
     "strongroom.feature/1" pub struct Feature {
         /// Its name.

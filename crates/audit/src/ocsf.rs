@@ -105,7 +105,11 @@ pub const fn class_of(kind: EventKind) -> Class {
         K::KeyWrap => class(Form::Datastore, 9),
         K::KeyRelease | K::BudgetExhausted => class(Form::Datastore, 10),
         // Detection Finding: 1 Create.
-        K::CheckpointOverdue | K::CheckpointMalformed | K::MetadataSetBack => class(Form::Finding, 1),
+        K::CheckpointOverdue
+        | K::CheckpointMalformed
+        | K::MetadataSetBack
+        | K::EgressAlarm
+        | K::EgressRefuse => class(Form::Finding, 1),
         // Compliance Finding: 1 Create.
         K::PostureRun => class(Form::Compliance, 1),
         // Scan Activity: 2 Completed.

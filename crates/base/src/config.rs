@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::ByteSize;
+
 /// The only version of the format.
 pub const VERSION: u32 = 1;
 /// Longest configuration file, in bytes.
@@ -42,6 +44,9 @@ pub struct Config {
     /// What one tenant may have at once.
     #[serde(default)]
     pub tenants: Tenants,
+    /// How much may leave within a day.
+    #[serde(default)]
+    pub egress: Egress,
 }
 
 /// Numeric user ids, one per process; equal only where the node was started without root.
@@ -90,6 +95,24 @@ impl Default for Tenants {
     /// Half of the node.
     fn default() -> Self {
         Self { running_jobs: 16, endpoints: 32 }
+    }
+}
+
+/// Bytes of models that may leave within 24 hours. A cap below the size of the weights keeps whoever steals a key from
+/// taking a whole copy in a day.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Egress {
+    /// By one principal: the operator, or one key.
+    pub per_principal: ByteSize,
+    /// By all of them.
+    pub total: ByteSize,
+}
+
+impl Default for Egress {
+    /// One principal takes out a model of 7 billion parameters in 16 bits, all together four.
+    fn default() -> Self {
+        Self { per_principal: ByteSize::from_bytes(16 << 30), total: ByteSize::from_bytes(64 << 30) }
     }
 }
 
@@ -234,6 +257,12 @@ impl Config {
         if config.tenants.running_jobs == 0 || config.tenants.endpoints == 0 {
             return refuse("`tenants`: a share is at least 1".to_owned());
         }
+        if config.egress.total < config.egress.per_principal {
+            return refuse(
+                "`egress`: `total` is less than `per_principal`; all together take at least what one may"
+                    .to_owned(),
+            );
+        }
         let listen: Result<std::net::SocketAddr, _> = config.gateway.listen.parse();
         match listen {
             Err(_) => {
@@ -288,6 +317,15 @@ allow_host_image = true
         let set = shares("[tenants]\nrunning_jobs = 4\n").unwrap();
         assert_eq!(set, Tenants { running_jobs: 4, endpoints: 32 });
         assert!(shares("[tenants]\nendpoints = 0\n").is_err());
+    }
+
+    #[test]
+    fn caps_on_what_leaves_are_sizes() {
+        let caps = |more: &str| Config::parse("f", &format!("{GOOD}[egress]\n{more}")).map(|c| c.egress);
+        assert_eq!(caps("").unwrap(), Egress::default());
+        assert_eq!(caps("per_principal = \"1GiB\"").unwrap().per_principal.bytes(), 1 << 30);
+        assert!(caps("per_principal = \"1 gig\"").unwrap_err().to_string().contains("`1 gig` is not a size"));
+        assert!(caps("total = \"1KiB\"").unwrap_err().to_string().contains("less than `per_principal`"));
     }
 
     #[test]

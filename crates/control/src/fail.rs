@@ -75,6 +75,11 @@ impl Fail {
         Self::make(403, "SR-CTL-0005", reason, Some("see who you are with `strongroom whoami`"))
     }
 
+    /// More would leave than a cap allows.
+    pub fn over_cap(reason: impl Into<String>) -> Self {
+        Self::make(403, "SR-EGR-0001", reason, Some("see what left with `strongroom access egress`"))
+    }
+
     /// The answer is no: what was asked for does not verify or may not be used.
     pub fn refused(code: &str, reason: impl Into<String>) -> Self {
         Self::make(422, code, reason, Some("see why with `strongroom audit search`"))

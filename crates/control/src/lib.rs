@@ -16,6 +16,7 @@ mod auditlog;
 mod auth;
 mod clock;
 mod datasets;
+mod egress;
 mod endpoints;
 mod fail;
 mod hostfacts;

@@ -15,13 +15,13 @@ use store::records::{File, Model, ModelState};
 use store::{PageRequest, StoreError};
 use vault::KeyScope;
 
-use crate::Fail;
 use crate::auth::{By, Principal};
 use crate::clock::now;
 use crate::datasets::verify_files;
 use crate::imports::wire_file;
 use crate::keygroups::{KeyRing, Use};
 use crate::node::{Node, correlation, store_fail, time};
+use crate::{Fail, egress};
 
 /// What the inspector said of a model's files.
 #[derive(Debug, Clone)]
@@ -389,10 +389,11 @@ pub(crate) fn bom_envelope(
     Ok(envelope.into_bytes())
 }
 
-/// One file of a model on its way out: opened and logged, not yet read.
+/// One file of a model on its way out: opened, logged and taken into account, not yet read.
 #[derive(Debug)]
 pub(crate) struct Export {
     reader: store::SefReader,
+    taken: egress::Taken,
 }
 
 pub(crate) fn export(
@@ -414,27 +415,35 @@ pub(crate) fn export(
         .detail("path", path)
         .detail("bytes", &file.size.to_string());
     let scope = KeyScope::Tenant(tenant.clone());
-    let reader = node.keeper.audited(event, || {
+    node.keeper.audited(event, || {
         let (actor, purpose) = (principal.actor(), format!("export {subject}"));
         let why = Use { actor: &actor, purpose: &purpose, correlation: cor };
-        node.reader(&scope, &file.digest, &mut KeyRing::default(), why)
-    })?;
-    Ok(Export { reader })
+        let taken = egress::take(node, principal, &subject, file.size, cor)?;
+        match node.reader(&scope, &file.digest, &mut KeyRing::default(), why) {
+            Ok(reader) => Ok(Export { reader, taken }),
+            Err(fail) => {
+                taken.settle(node, 0);
+                Err(fail)
+            }
+        }
+    })
 }
 
 impl Export {
     /// Sends the file piece by piece; a piece leaves only after its tag verified. A file that fails half-way breaks
     /// the body off, which the receiver sees by its length and digest.
-    pub(crate) fn run(self, send: impl Fn(Vec<u8>) -> bool) {
+    pub(crate) fn run(self, node: &Node, send: impl Fn(Vec<u8>) -> bool) {
         let mut offset = 0u64;
         let mut piece = vec![0u8; 1 << 20];
         while offset < self.reader.len() {
-            let Ok(len @ 1..) = self.reader.read_at(offset, &mut piece) else { return };
-            if !send(piece.get(..len).unwrap_or_default().to_vec()) {
-                return;
-            }
+            let Ok(len @ 1..) = self.reader.read_at(offset, &mut piece) else { break };
+            // A piece that was handed over counts, whether or not it arrives.
             offset = offset.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+            if !send(piece.get(..len).unwrap_or_default().to_vec()) {
+                break;
+            }
         }
+        self.taken.settle(node, offset);
     }
 }
 

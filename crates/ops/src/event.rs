@@ -116,6 +116,10 @@ names! {
         130 PostureRun = "posture.run",
         /// The metadata database is older than the log: refused, or taken as the newest there is by an operator.
         140 MetadataSetBack = "metadata.set_back",
+        /// So many bytes of models left that a cap is near.
+        150 EgressAlarm = "egress.alarm",
+        /// Bytes of a model were to leave beyond a cap, and did not.
+        151 EgressRefuse = "egress.refuse",
     }
 }
 

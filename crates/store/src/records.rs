@@ -38,7 +38,12 @@ macro_rules! records {
                 key(self)
             }
         }
-    )*};
+    )*
+
+        /// Every kind of record.
+        #[cfg(test)]
+        pub(crate) const KINDS: &[Kind] = &[$($n::KIND),*];
+    };
 }
 
 records! {
@@ -287,6 +292,16 @@ records! {
         /// Whether it was revoked.
         revoked: bool,
     } owner |r| r.scope.tenant(), keyed |r| r.id;
+
+    /// Bytes of models that left within a day: of a principal, or of all of them.
+    pub struct Egress in "egress" ("account"), v 1, key String {
+        /// Tenant of a key; none for the operator, and for the account of all.
+        tenant: Option<Name>,
+        /// The principal, as in events; `all` for the account of all.
+        account: String,
+        /// Hours since 1970 with their bytes.
+        hours: Vec<(u64, u64)>,
+    } owner |r| r.tenant.as_ref(), keyed |r| r.account.clone();
 
     /// Where the log entry of an inference stands.
     pub struct Receipt in "receipt" ("id"), v 1, key ReceiptId {

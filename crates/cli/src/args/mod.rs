@@ -138,7 +138,7 @@ pub(crate) enum Command {
     /// API keys
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Who may do what: works without a node
+    /// Who may do what, which works without a node; and what left the node
     #[command(subcommand)]
     Access(AccessCommand),
     /// The rules by which it is decided who may do what; works without a node

@@ -423,6 +423,11 @@ pub(crate) enum AccessCommand {
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
     },
+    /// Bytes of models that left the node within a day, by whom, and the caps
+    #[command(before_long_help = "Examples:
+  strongroom access egress
+  strongroom access egress -o json")]
+    Egress,
 }
 
 /// Verbs of `policy`.

@@ -1,4 +1,4 @@
-//! `strongroom access`: who may do what, answered from the rules alone.
+//! `strongroom access`: who may do what, answered from the rules alone; and what left the node.
 
 use access::{Policies, Principal, Request};
 use base::names::Name;
@@ -9,6 +9,7 @@ use crate::args::AccessCommand;
 use crate::error::{CliError, Failure};
 use crate::exit::Exit;
 use crate::output::{Answer, Column, Kind, View};
+use crate::session::Session;
 
 const COLUMNS: &[Column] = &[
     Column::new("allowed", "ALLOWED", Kind::Plain),
@@ -19,9 +20,20 @@ const COLUMNS: &[Column] = &[
     Column::new("policy_version", "POLICY", Kind::Digest),
 ];
 
+const EGRESS: &[Column] = &[
+    Column::new("account", "PRINCIPAL", Kind::Plain),
+    Column::new("tenant", "TENANT", Kind::Plain),
+    Column::new("bytes", "LEFT IN 24 H", Kind::Bytes),
+    Column::new("cap", "CAP", Kind::Bytes),
+];
+
 /// Runs it. A denial is the answer no.
-pub(crate) fn run(command: AccessCommand) -> Result<Answer, Failure> {
-    let AccessCommand::Check { role, tenant, within, operation, resource, why, policy } = command;
+pub(crate) fn run(session: &Session, command: AccessCommand) -> Result<Answer, Failure> {
+    let AccessCommand::Check { role, tenant, within, operation, resource, why, policy } = command else {
+        let page: api::Page<api::Egress> = session.client()?.get("/egress")?;
+        let empty = "nothing left the node yet";
+        return Ok(Answer::list("strongroom.egress.list/1", &page.items, EGRESS, empty));
+    };
     let policies = match policy {
         Some(file) => load(&file)?,
         None => Policies::shipped().map_err(|e| refused(&e))?,

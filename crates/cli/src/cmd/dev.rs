@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use base::config::{Config, Mode};
+use base::ByteSize;
+use base::config::{Config, Egress, Mode, Tenants};
 use rustix::process::{Pid, Signal, geteuid, getuid, kill_process};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -86,28 +87,42 @@ fn state_directory(session: &Session) -> Result<(PathBuf, bool), Failure> {
     Ok((path, true))
 }
 
-/// Writes the configuration: the same that a node in service would have, but for its mode.
+/// Writes the configuration: the same that a node in service would have, but for its mode. Limits that somebody set
+/// there stay.
 fn configure(state: &Path, programs: &Path, listen: SocketAddr) -> Result<(PathBuf, Config), Failure> {
     let file = state.join("strongroom.toml");
+    let (mut tenants, mut egress) = (Tenants::default(), Egress::default());
     if file.exists() {
         let old = read_config(&file)?;
         if old.mode != Mode::Dev {
             let reason = "it is of a node in service; `strongroom dev` does not touch it".to_owned();
             return Err(CliError::Content { path: file, reason }.into());
         }
+        (tenants, egress) = (old.tenants, old.egress);
     }
     let own = getuid().as_raw();
     let [keeper, control, gateway] = if geteuid().is_root() { USERS } else { [own; 3] };
     let text = format!(
-        "# Written by `strongroom dev`; written again at each start.\nversion = 1\nmode = \"dev\"\nnode = \"dev\"\n\
+        "# Written by `strongroom dev`, again at each start; what you set below [tenants] and [egress] stays.\nversion = 1\nmode = \"dev\"\nnode = \"dev\"\n\
          state = {state}\nprograms = {programs}\n\n[users]\nkeeper = {keeper}\ncontrol = {control}\n\
-         gateway = {gateway}\noperator = {own}\n\n[gateway]\nlisten = \"{listen}\"\n\n[jobs]\nallow_host_image = true\n",
+         gateway = {gateway}\noperator = {own}\n\n[gateway]\nlisten = \"{listen}\"\n\n[jobs]\nallow_host_image = true\n\n\
+         [tenants]\nrunning_jobs = {jobs}\nendpoints = {endpoints}\n\n\
+         [egress]\nper_principal = \"{each}\"\ntotal = \"{total}\"\n",
         state = quoted(state)?,
         programs = quoted(programs)?,
+        jobs = tenants.running_jobs,
+        endpoints = tenants.endpoints,
+        each = exact(egress.per_principal),
+        total = exact(egress.total),
     );
     let config = Config::parse(&file.display().to_string(), &text)?;
     write_whole(&file, text.as_bytes(), 0o644)?;
     Ok((file, config))
+}
+
+/// A size to the byte: what people read may be rounded.
+fn exact(size: ByteSize) -> String {
+    format!("{}B", size.bytes())
 }
 
 /// A path as a TOML string.

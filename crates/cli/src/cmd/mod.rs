@@ -62,7 +62,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Bom(command) => bom::run(&session, command)?,
         Command::Endpoint(command) => endpoint::run(&session, command)?,
         Command::Key(command) => key::run(&session, command)?,
-        Command::Access(command) => access::run(command)?,
+        Command::Access(command) => access::run(&session, command)?,
         Command::Policy(command) => policy::run(command)?,
         Command::Receipt(command) => receipt::run(&session, command)?,
         Command::Posture(command) => posture::run(&session, command)?,

@@ -12,7 +12,8 @@ use super::{BodyReader, LineSender, Pass, Reply};
 use crate::auth::Principal;
 use crate::node::Node;
 use crate::{
-    Fail, auditlog, datasets, endpoints, images, imports, jobs, keys, models, posture, status, tenants,
+    Fail, auditlog, datasets, egress, endpoints, images, imports, jobs, keys, models, posture, status,
+    tenants,
 };
 
 /// A request that may be handled.
@@ -102,6 +103,7 @@ fn rest(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
         }
         "image.list" => json(&images::list(node, &call.tenant()?)?),
         "image.show" => json(&images::show(node, &call.tenant()?, call.params.need("digest")?)?),
+        "egress.list" => json(&egress::list(node, principal)?),
         "posture.run" => json(&posture::run(node, principal)?),
         "posture.show" => json(&posture::show(node)?),
         other => return Err(Fail::internal("an endpoint without a handler", other)),
@@ -156,13 +158,14 @@ fn model(operation: &str, call: &Call<'_>) -> Result<Reply, Fail> {
         }
         "model.export" => {
             let pass = call.pass.clone();
+            let sending = Arc::clone(node);
             let export = models::export(node, principal, &tenant, &name, version, params.need("path")?)?;
             let (sender, stream) = LineSender::pair();
             std::thread::Builder::new()
                 .name("export".to_owned())
                 .spawn(move || {
                     let _pass = pass;
-                    export.run(|piece| sender.send(piece));
+                    export.run(&sending, |piece| sender.send(piece));
                 })
                 .map_err(|e| Fail::internal("no thread for an export", e))?;
             Reply::Stream("application/octet-stream", stream)

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Append only; never edit one that was released.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE generation (
         one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -47,6 +47,10 @@ const MIGRATIONS: [&str; 2] = [
         PRIMARY KEY (owner, digest)) STRICT, WITHOUT ROWID;
     CREATE TABLE image_contents (owner TEXT NOT NULL, digest TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
         PRIMARY KEY (owner, digest)) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE egress (owner TEXT NOT NULL, account TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
+        PRIMARY KEY (owner, account)) STRICT, WITHOUT ROWID;
 ",
 ];
 

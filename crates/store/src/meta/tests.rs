@@ -377,3 +377,23 @@ fn a_key_from_before_there_were_roles_has_the_whole_tenant() {
     assert_eq!(before, KeyUse::Tenant { tenant: name("acme"), role: KeyRole::TenantAdmin });
     assert!(serde_json::from_str::<KeyUse>(r#"{"tenant":{"tenant":"acme","role":"root"}}"#).is_err());
 }
+
+#[test]
+fn every_kind_of_record_has_its_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let conn = store.conn.lock().unwrap();
+    for kind in crate::records::KINDS {
+        let columns: Vec<String> = conn
+            .prepare(&format!("SELECT name FROM pragma_table_info('{}')", kind.table))
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let mut wanted = vec!["owner"];
+        wanted.extend(kind.columns);
+        wanted.extend(["rev", "doc"]);
+        assert_eq!(columns, wanted, "{}", kind.table);
+    }
+}

@@ -35,11 +35,13 @@ const KEPT: CapabilitySet = CapabilitySet::SYS_ADMIN
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::SYS_PTRACE);
 
-/// As root: gives up every capability that the warden does not need, for itself and all that it starts.
+/// As root: gives up every capability that the warden does not need, for itself and all that it starts, and for ever:
+/// no program that any of them executes gains a privilege, set-user-id or not.
 ///
 /// # Errors
 /// The kernel's.
 pub fn keep_needed_capabilities() -> Result<(), HostError> {
+    rustix::thread::clear_ambient_capability_set().map_err(HostError::at("clear ambient capabilities"))?;
     for one in (0..63u32).filter_map(|bit| 1u64.checked_shl(bit)).map(CapabilitySet::from_bits_retain) {
         // An error means past the last capability of this kernel.
         if !KEPT.contains(one) && rustix::thread::capability_is_in_bounding_set(one).unwrap_or(false) {
@@ -50,7 +52,8 @@ pub fn keep_needed_capabilities() -> Result<(), HostError> {
     let held = rustix::thread::capabilities(None).map_err(HostError::at("read own capabilities"))?;
     let kept = held.permitted.intersection(KEPT);
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
-    rustix::thread::set_capabilities(None, sets).map_err(HostError::at("give up capabilities"))
+    rustix::thread::set_capabilities(None, sets).map_err(HostError::at("give up capabilities"))?;
+    rustix::thread::set_no_new_privs(true).map_err(HostError::at("set no_new_privs"))
 }
 
 /// Without root: enters a user namespace in which this one user keeps its number, and a mount namespace, so that
@@ -69,5 +72,6 @@ pub fn enter_user_namespace() -> Result<(u32, u32), HostError> {
     ] {
         fs::write(format!("/proc/self/{file}"), text).map_err(HostError::at("map the user"))?;
     }
+    rustix::thread::set_no_new_privs(true).map_err(HostError::at("set no_new_privs"))?;
     Ok((uid, gid))
 }

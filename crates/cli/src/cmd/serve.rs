@@ -19,14 +19,25 @@ pub(super) fn read_config(path: &Path) -> Result<Config, Failure> {
     Ok(Config::parse(&path.display().to_string(), &text)?)
 }
 
+/// Nobody of the same user may look into this process or take its descriptors: it holds data keys of what is in use, or
+/// the key of its certificate.
+fn keep_to_itself() -> Result<(), Failure> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(CliError::file("protect", Path::new("/proc/self")))?;
+    Ok(())
+}
+
 /// Runs control until it is told to end.
 pub(crate) fn control(args: &ConfigArgs) -> Result<Exit, Failure> {
+    keep_to_itself()?;
     control::run(read_config(&args.config)?).map_err(|e| Failure::explain(&e, Exit::Failed))?;
     Ok(Exit::Done)
 }
 
 /// Runs the gateway until it is told to end.
 pub(crate) fn gateway(args: &ConfigArgs) -> Result<Exit, Failure> {
+    keep_to_itself()?;
     gateway::run(read_config(&args.config)?).map_err(|e| Failure::explain(&e, Exit::Failed))?;
     Ok(Exit::Done)
 }

@@ -30,6 +30,7 @@ pub mod sandbox;
 pub mod seccomp;
 pub mod service;
 mod single;
+pub mod sockets;
 mod sys;
 
 pub use error::HostError;

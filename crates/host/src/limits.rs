@@ -36,3 +36,6 @@ pub const INIT_MESSAGE_MAX: usize = 1024;
 pub const PROGRAM_MAX: u64 = 1 << 30;
 /// A tmpfs page.
 pub const PAGE: u64 = 4096;
+/// Descriptors that are looked at for sockets in one order: about half a second of the warden's one thread. A part of
+/// them would look like the whole, so more is a refusal.
+pub const SOCKET_FDS_MAX: usize = 262_144;

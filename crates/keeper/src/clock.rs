@@ -31,6 +31,13 @@ impl Clock {
     }
 }
 
+/// Milliseconds since the machine started, which the warden reads too.
+pub(crate) fn boot_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1000).saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000)
+}
+
 /// Random bytes of the kernel.
 ///
 /// # Errors

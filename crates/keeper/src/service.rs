@@ -9,7 +9,7 @@ use base::config::Config;
 use base::{Digest, Explain};
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use ops::keeper::{CHECKPOINT_CONTEXT, Generation, Request, Response, Role, Scope, SignKind};
-use ops::receipt::Receipt;
+use ops::receipt::{LIFETIME_MS, Receipt};
 use ops::{Blob, Key32, Text};
 use vault::keys::{
     Dek, FreshDek, KekProvider, ObjectName, ProviderInfo, WrappedKey, object_name, unwrap_dek, wrap_dek,
@@ -356,8 +356,11 @@ impl Service {
         let pending = Pending { event, sender: peer.role.name(), sender_uid: peer.uid, generation: None };
         let index = self.log.append(vec![pending])?;
         let boot_id = self.log.identity().boot_id;
-        let signature = self.signers.receipt.sign_raw(&Receipt::signed_bytes(index, operation, &boot_id));
-        Ok(Response::Authorised { receipt: Receipt { index, operation: *operation, boot_id, signature } })
+        let expires_ms = clock::boot_ms().saturating_add(LIFETIME_MS);
+        let signed = Receipt::signed_bytes(index, expires_ms, operation, &boot_id);
+        let signature = self.signers.receipt.sign_raw(&signed);
+        let receipt = Receipt { index, expires_ms, operation: *operation, boot_id, signature };
+        Ok(Response::Authorised { receipt })
     }
 }
 

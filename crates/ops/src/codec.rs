@@ -329,6 +329,16 @@ macro_rules! choice {
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum $n { $( $(#[$vm])* $v { $( $(#[$fm])* $f: $t, )* }, )* }
 
+        impl $n {
+            /// The tag of every variant, in their order: what a test goes by that must leave none out.
+            pub const TAGS: &'static [u8] = &[$($tag),*];
+
+            /// The tag of this one.
+            pub const fn tag(&self) -> u8 {
+                match self { $( Self::$v { .. } => $tag, )* }
+            }
+        }
+
         impl $crate::Codec for $n {
             fn encode(&self, w: &mut base::wire::Writer) {
                 match self {

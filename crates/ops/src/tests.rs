@@ -2,6 +2,8 @@ use crate::event::{Event, EventKind, Outcome, Phase};
 use crate::keeper::{Request, Response, Scope};
 use crate::{Blob, Key32, List, Text, from_bytes, porter, to_bytes, warden};
 
+mod closed;
+
 fn event() -> Event {
     Event::new(EventKind::ModelLoad, Phase::Intent, Outcome::Unknown, 7, 9)
         .tenant("acme")

@@ -13,6 +13,10 @@ use crate::{List, Text};
 pub const INPUTS_MAX: usize = 13;
 /// Most variables of a workload: the run contract's, those of hyperparameters and channels, those of an image.
 pub const ENV_MAX: usize = 256;
+/// Most processes in one `Sockets`.
+pub const SOCKET_PIDS_MAX: usize = 1024;
+/// Most sockets in its answer: 1024 of 34 bytes, and 1024 numbers of processes, are 38 KiB of a message's 64.
+pub const SOCKETS_MAX: usize = 1024;
 
 names! {
     /// What a run is for.
@@ -186,6 +190,10 @@ choice! {
         /// Peak memory, CPU time, processes. No receipt.
         11 Counters { /// The run.
             run: u128 },
+        /// The network sockets that these processes of the host hold, bound or not: all but unix and netlink. A process
+        /// that has ended holds none. No receipt.
+        12 Sockets { /// The processes.
+            pids: List<u32, SOCKET_PIDS_MAX> },
     }
 }
 
@@ -204,7 +212,8 @@ impl Operation {
             | Self::Freeze { .. }
             | Self::Kill { .. }
             | Self::Report { .. }
-            | Self::Counters { .. } => false,
+            | Self::Counters { .. }
+            | Self::Sockets { .. } => false,
         }
     }
 
@@ -222,6 +231,7 @@ impl Operation {
             Self::Destroy { .. } => "destroy",
             Self::Report { .. } => "report",
             Self::Counters { .. } => "counters",
+            Self::Sockets { .. } => "sockets",
         }
     }
 }
@@ -265,6 +275,20 @@ record! {
     }
 }
 
+record! {
+    /// A network socket of a process.
+    pub struct HeldSocket {
+        /// The process.
+        pid: u32,
+        /// Its descriptor.
+        fd: u32,
+        /// The socket's inode, as in the kernel's tables.
+        inode: u64,
+        /// The kernel's name of its protocol, `TCP`; empty where it does not tell.
+        protocol: Text<16>,
+    }
+}
+
 choice! {
     /// The warden's answer.
     pub enum Response {
@@ -285,6 +309,11 @@ choice! {
             code: Text<16>,
             /// Why.
             detail: Text<1024> },
+        /// To `Sockets`.
+        5 Sockets { /// Each socket once for each descriptor.
+            sockets: List<HeldSocket, SOCKETS_MAX>,
+            /// Processes into which the kernel does not let the warden look.
+            hidden: List<u32, SOCKET_PIDS_MAX> },
     }
 }
 

@@ -1,5 +1,5 @@
 //! The one place where an order's receipt is checked: signed by the keeper, for exactly these bytes, of this
-//! boot of the keeper, and never seen before.
+//! boot of the keeper, not ended, and never seen before.
 
 use std::collections::BTreeSet;
 
@@ -39,11 +39,11 @@ impl Receipts {
         }
     }
 
-    /// Checks and uses up the receipt of an order that needs one.
+    /// Checks and uses up the receipt of an order that needs one. `now_ms` is the time since the machine started.
     ///
     /// # Errors
     /// [`WardenError::Receipt`]; the receipt is not used up then.
-    pub(crate) fn admit(&mut self, call: &Call) -> Result<(), WardenError> {
+    pub(crate) fn admit(&mut self, call: &Call, now_ms: u64) -> Result<(), WardenError> {
         if !call.operation.needs_receipt() {
             return Ok(());
         }
@@ -56,10 +56,14 @@ impl Receipts {
         if receipt.operation != digest(&call.operation) {
             return refuse("it is for another order");
         }
-        let signed = Receipt::signed_bytes(receipt.index, &receipt.operation, &receipt.boot_id);
+        let Receipt { index, expires_ms, operation, boot_id, .. } = receipt;
+        let signed = Receipt::signed_bytes(*index, *expires_ms, operation, boot_id);
         let key = UnparsedPublicKey::new(&ED25519, keeper.receipt_key);
         if key.verify(&signed, &receipt.signature).is_err() {
             return refuse("its signature is wrong");
+        }
+        if now_ms >= receipt.expires_ms {
+            return refuse("its time is over");
         }
         if receipt.index < self.floor || !self.used.insert(receipt.index) {
             return refuse("it was used before");
@@ -84,6 +88,10 @@ mod tests {
 
     use super::*;
 
+    /// When the receipts of these tests end, and a moment before.
+    const ENDS: u64 = 70_000;
+    const NOW: u64 = ENDS - 1;
+
     struct Keeper {
         key: Ed25519KeyPair,
         boot_id: [u8; 16],
@@ -100,9 +108,10 @@ mod tests {
     impl Keeper {
         fn call(&self, index: u64, operation: Operation) -> Call {
             let digest = digest(&operation);
-            let signed = Receipt::signed_bytes(index, &digest, &self.boot_id);
+            let signed = Receipt::signed_bytes(index, ENDS, &digest, &self.boot_id);
             let signature = self.key.sign(&signed).as_ref().try_into().unwrap();
-            let receipt = Receipt { index, operation: digest, boot_id: self.boot_id, signature };
+            let receipt =
+                Receipt { index, expires_ms: ENDS, operation: digest, boot_id: self.boot_id, signature };
             Call { correlation: 1, receipt: Some(receipt), operation }
         }
     }
@@ -111,14 +120,14 @@ mod tests {
     fn a_receipt_is_good_once_and_for_its_order_alone() {
         let (keeper, mut receipts) = keeper(1);
         let good = keeper.call(5, Operation::Thaw { run: 1 });
-        receipts.admit(&good).unwrap();
-        assert!(receipts.admit(&good).is_err(), "replayed");
+        receipts.admit(&good, NOW).unwrap();
+        assert!(receipts.admit(&good, NOW).is_err(), "replayed");
         let mut other = keeper.call(6, Operation::Thaw { run: 1 });
         other.operation = Operation::Thaw { run: 2 };
-        assert!(receipts.admit(&other).is_err(), "another order");
+        assert!(receipts.admit(&other, NOW).is_err(), "another order");
         let mut none = keeper.call(7, Operation::Destroy { run: 1 });
         none.receipt = None;
-        assert!(receipts.admit(&none).is_err(), "no receipt");
+        assert!(receipts.admit(&none, NOW).is_err(), "no receipt");
     }
 
     #[test]
@@ -127,25 +136,108 @@ mod tests {
         let good = keeper.call(9, Operation::Thaw { run: 1 });
         for alter in [
             |r: &mut Receipt| r.index = 10,
+            |r: &mut Receipt| r.expires_ms += 1,
             |r: &mut Receipt| r.boot_id = [2; 16],
             |r: &mut Receipt| r.signature[3] ^= 1,
             |r: &mut Receipt| r.operation = base::sha256(b"x"),
         ] {
             let mut call = good.clone();
             alter(call.receipt.as_mut().unwrap());
-            assert!(receipts.admit(&call).is_err());
+            assert!(receipts.admit(&call, NOW).is_err());
         }
-        receipts.admit(&good).unwrap();
+        receipts.admit(&good, NOW).unwrap();
         let (_, mut later) = super::tests::keeper(3);
-        assert!(later.admit(&keeper.call(1, Operation::Thaw { run: 1 })).is_err(), "another boot");
-        assert!(Receipts::default().admit(&good).is_err(), "no keeper yet");
+        assert!(later.admit(&keeper.call(1, Operation::Thaw { run: 1 }), NOW).is_err(), "another boot");
+        assert!(Receipts::default().admit(&good, NOW).is_err(), "no keeper yet");
     }
 
+    /// One of each operation; a new one does not pass the tests below before it stands here.
+    fn operations() -> Vec<Operation> {
+        use ops::warden::{Image, Limits, Profile, Program, RunKind, Signal};
+        use ops::{List, Text};
+        let limits = Limits { memory_bytes: 1, image_bytes: 0, cpu_milli: 1, pids: 1, scratch_bytes: 0 };
+        let all = vec![
+            Operation::Probe {},
+            Operation::StartPorter {
+                run: 1,
+                tenant: Text::clip("acme"),
+                kind: RunKind::Training,
+                limits,
+                inputs: List::default(),
+            },
+            Operation::FreezeMount { run: 1, input: 0 },
+            Operation::Start {
+                run: 1,
+                image: Image::Host {},
+                program: Program::Command { argv: List::default() },
+                env: List::default(),
+                cwd: Text::default(),
+                profile: Profile::Training,
+                wall_time_s: 1,
+            },
+            Operation::Signal { run: 1, signal: Signal::Term },
+            Operation::Freeze { run: 1 },
+            Operation::Thaw { run: 1 },
+            Operation::Kill { run: 1 },
+            Operation::Destroy { run: 1 },
+            Operation::Report { run: 1 },
+            Operation::Counters { run: 1 },
+            Operation::Sockets { pids: List::default() },
+        ];
+        assert_eq!(all.iter().map(Operation::tag).collect::<Vec<_>>(), Operation::TAGS);
+        all
+    }
+
+    /// What stops a workload acts first, and what only reads changes nothing; a new operation must be put here to be
+    /// one of them.
     #[test]
-    fn what_acts_first_needs_none() {
+    fn what_acts_first_or_reads_needs_none() {
         let mut receipts = Receipts::default();
-        for operation in [Operation::Kill { run: 1 }, Operation::Freeze { run: 1 }, Operation::Probe {}] {
-            receipts.admit(&Call { correlation: 1, receipt: None, operation }).unwrap();
+        let free = ["probe", "freeze", "kill", "report", "counters", "sockets"];
+        for operation in operations() {
+            let name = operation.name();
+            let admitted = receipts.admit(&Call { correlation: 1, receipt: None, operation }, NOW);
+            assert_eq!(admitted.is_ok(), free.contains(&name), "{name}");
+        }
+    }
+
+    /// Each order that needs one, with every receipt that is not its own.
+    #[test]
+    fn no_order_is_admitted_by_another_receipt_than_its_own() {
+        let all = operations();
+        let mut index = 1;
+        for operation in all.iter().filter(|o| o.needs_receipt()) {
+            let (keeper, mut receipts) = keeper(1);
+            let name = operation.name();
+            let refused = |receipts: &mut Receipts, call: &Call, what: &str| {
+                let error = receipts.admit(call, NOW).unwrap_err();
+                assert!(matches!(error, WardenError::Receipt(_)), "{name}, {what}: {error}");
+            };
+            let good = keeper.call(index, operation.clone());
+            refused(&mut receipts, &Call { receipt: None, ..good.clone() }, "none");
+            for other in all.iter().filter(|other| *other != operation) {
+                let receipt = keeper.call(index, other.clone()).receipt;
+                refused(&mut receipts, &Call { receipt, ..good.clone() }, other.name());
+            }
+            let key = |seed| Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+            let stranger = Keeper { key: key(8), boot_id: keeper.boot_id };
+            refused(&mut receipts, &stranger.call(index, operation.clone()), "another keeper's key");
+            let earlier = Keeper { key: key(7), boot_id: [9; 16] };
+            refused(&mut receipts, &earlier.call(index, operation.clone()), "another boot");
+            for late in [ENDS, ENDS + 1, u64::MAX] {
+                assert!(
+                    matches!(receipts.admit(&good, late), Err(WardenError::Receipt("its time is over"))),
+                    "{name}"
+                );
+            }
+            receipts.admit(&good, NOW).unwrap();
+            refused(&mut receipts, &good, "used before");
+            // It ends with the keeper that gave it.
+            let unused = keeper.call(index + 1, operation.clone());
+            let receipt_key = keeper.key.public_key().as_ref().try_into().unwrap();
+            receipts.keeper(KeeperIdentity { boot_id: [2; 16], receipt_key });
+            refused(&mut receipts, &unused, "the keeper started again");
+            index += 2;
         }
     }
 
@@ -153,13 +245,13 @@ mod tests {
     fn forgotten_indexes_stay_refused() {
         let (keeper, mut receipts) = keeper(1);
         let first = keeper.call(1, Operation::Thaw { run: 1 });
-        receipts.admit(&first).unwrap();
+        receipts.admit(&first, NOW).unwrap();
         let last = u64::try_from(RECEIPTS_KEPT).unwrap() + 1;
         for index in 2..=last {
             receipts.used.insert(index);
         }
-        receipts.admit(&keeper.call(last + 1, Operation::Thaw { run: 1 })).unwrap();
+        receipts.admit(&keeper.call(last + 1, Operation::Thaw { run: 1 }), NOW).unwrap();
         assert!(!receipts.used.contains(&1));
-        assert!(receipts.admit(&first).is_err());
+        assert!(receipts.admit(&first, NOW).is_err());
     }
 }

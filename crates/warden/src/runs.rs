@@ -11,7 +11,9 @@ use host::program::Program;
 use host::report::Expected;
 use host::sandbox::{Ids, Sandbox};
 use host::{HostError, Process, mounts};
-use ops::warden::{EndCause, Exit, Feature, Input, InputKind, Limits, Operation, Response, RunKind, Signal};
+use ops::warden::{
+    EndCause, Exit, Feature, Input, InputKind, Limits, Operation, Response, RunKind, SOCKETS_MAX, Signal,
+};
 use ops::{List, Text};
 
 use crate::clock::now_ms;
@@ -166,6 +168,21 @@ fn done() -> Result<Reply, WardenError> {
     Ok(Reply::Now(Response::Done {}, Vec::new()))
 }
 
+/// The network sockets of these processes. More than an answer takes is a refusal: a part would look like the whole.
+fn sockets(pids: &[u32]) -> Result<Reply, WardenError> {
+    let (mut found, mut hidden, mut left) = (Vec::new(), Vec::new(), host::limits::SOCKET_FDS_MAX);
+    for pid in pids {
+        match host::sockets::held(*pid, &mut left)? {
+            Some(held) => found.extend(held),
+            None => hidden.push(*pid),
+        }
+        if found.len() > SOCKETS_MAX {
+            return Err(WardenError::Invalid(format!("the processes hold more than {SOCKETS_MAX} sockets")));
+        }
+    }
+    Ok(Reply::Now(Response::Sockets { sockets: List::clip(found), hidden: List::clip(hidden) }, Vec::new()))
+}
+
 fn state(operation: &'static str, why: &'static str) -> WardenError {
     WardenError::State { operation, why }
 }
@@ -202,6 +219,7 @@ impl Runs {
             Operation::Destroy { run } => self.destroy(*run),
             Operation::Report { run } => self.report(*run),
             Operation::Counters { run } => self.counters(*run),
+            Operation::Sockets { pids } => sockets(pids),
         }
     }
 

@@ -10,7 +10,7 @@ use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use ops::warden::{Call, Operation, Response};
 use ops::{MESSAGE_MAX, Text};
 
-use crate::clock::wall_ms;
+use crate::clock::{boot_ms, wall_ms};
 use crate::error::WardenError;
 use crate::keeper::KeeperLine;
 use crate::limits::CONNECTIONS_MAX;
@@ -104,7 +104,7 @@ impl Server {
             }
         };
         let asked = Asked { connection: id, correlation: call.correlation };
-        let reply = receipts.admit(&call).and_then(|()| runs.perform(&call.operation, asked));
+        let reply = receipts.admit(&call, boot_ms()).and_then(|()| runs.perform(&call.operation, asked));
         let name = call.operation.name();
         let run = run_of(&call.operation);
         match reply {
@@ -168,12 +168,18 @@ fn refused(error: &WardenError) -> Response {
 
 /// Whether the order changed anything, and so has an outcome to tell.
 fn changes(operation: &Operation) -> bool {
-    !matches!(operation, Operation::Probe {} | Operation::Report { .. } | Operation::Counters { .. })
+    !matches!(
+        operation,
+        Operation::Probe {}
+            | Operation::Report { .. }
+            | Operation::Counters { .. }
+            | Operation::Sockets { .. }
+    )
 }
 
 fn run_of(operation: &Operation) -> Option<u128> {
     match operation {
-        Operation::Probe {} => None,
+        Operation::Probe {} | Operation::Sockets { .. } => None,
         Operation::StartPorter { run, .. }
         | Operation::FreezeMount { run, .. }
         | Operation::Start { run, .. }

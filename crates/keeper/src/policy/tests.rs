@@ -1,6 +1,6 @@
 use base::Digest;
 use ops::event::{Event, Outcome, Phase};
-use ops::keeper::{Scope, SignKind};
+use ops::keeper::{Generation, Scope, SignKind};
 use ops::{List, Text};
 
 use super::*;
@@ -9,7 +9,8 @@ fn requests() -> Vec<Request> {
     let scope = Scope { tenant: Text::clip("acme"), job: None };
     let digest = Digest::from_bytes([1; 32]);
     let event = Event::new(EventKind::WardenOrder, Phase::Intent, Outcome::Unknown, 0, 0);
-    vec![
+    let generation = Generation { g: 1, hash: digest };
+    let all = vec![
         Request::Hello { role: Role::Control },
         Request::Status {},
         Request::Append { events: List::default() },
@@ -33,7 +34,12 @@ fn requests() -> Vec<Request> {
         },
         Request::Authorise { operation: digest, event },
         Request::ObjectName { scope, digest },
-    ]
+        Request::AppendBound { events: List::default(), generation },
+        Request::Bound {},
+    ];
+    // A new request does not pass before it stands here and in the table below.
+    assert_eq!(all.iter().map(Request::tag).collect::<Vec<_>>(), Request::TAGS);
+    all
 }
 
 #[test]
@@ -59,6 +65,8 @@ fn keys_and_receipts_are_for_control_alone() {
             ("sign", [true, false, false]),
             ("authorise", [true, false, false]),
             ("object name", [true, false, false]),
+            ("append with a generation", [true, false, false]),
+            ("generation", [true, false, false]),
         ]
     );
 }

@@ -184,7 +184,17 @@ fn signatures_and_receipts_verify_with_the_published_keys_and_are_logged() {
     };
     assert!(!separated && key_provider.contains("simulated"));
     assert_eq!((receipt_key, receipt.boot_id), (unhex("receipt.pub"), boot_id));
-    let signed = Receipt::signed_bytes(receipt.index, &operation, &boot_id);
+    let since_boot = || {
+        let now = std::fs::read_to_string("/proc/uptime").unwrap();
+        let seconds: f64 = now.split(' ').next().unwrap().parse().unwrap();
+        std::time::Duration::from_secs_f64(seconds)
+    };
+    let ends = std::time::Duration::from_millis(receipt.expires_ms);
+    let lifetime = std::time::Duration::from_millis(ops::receipt::LIFETIME_MS);
+    // The file tells hundredths of a second.
+    let slack = std::time::Duration::from_millis(20);
+    assert!(ends > since_boot() && ends <= since_boot() + lifetime + slack, "{ends:?}");
+    let signed = Receipt::signed_bytes(receipt.index, receipt.expires_ms, &operation, &boot_id);
     assert!(audit::note::verify_raw(&receipt_key, &signed, &receipt.signature));
     let entry = &node.entries()[usize::try_from(receipt.index).unwrap()];
     assert_eq!(entry["unmapped"]["strongroom"]["details"]["operation"], operation.hex());
@@ -256,15 +266,35 @@ fn the_newest_generation_of_the_metadata_outlives_a_kill() {
     node.verified(1);
 }
 
+/// Every request that there is, from the fuzzer's corpus, which a test of `ops` keeps complete.
 #[test]
 fn nothing_is_answered_before_hello_and_not_twice() {
     let node = Node::new();
     let keeper = node.start();
-    let conn = Conn::connect(keeper.socket()).unwrap();
-    conn.send(&to_bytes(&Request::Status {}), &[]).unwrap();
-    let answer: Response = from_bytes(&conn.recv(ops::MESSAGE_MAX, 0).unwrap().0).unwrap();
-    assert!(matches!(answer, Response::Refused { code, .. } if code.as_str() == "SR-KPR-0016"));
-    assert!(conn.recv(10, 0).is_err());
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/ops");
+    let mut asked = Vec::new();
+    for entry in std::fs::read_dir(corpus).unwrap().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with("keeper-request-") {
+            continue;
+        }
+        let request: Request = from_bytes(&std::fs::read(entry.path()).unwrap()[1..]).unwrap();
+        if matches!(request, Request::Hello { .. }) {
+            continue;
+        }
+        asked.push(request.tag());
+        let conn = Conn::connect(keeper.socket()).unwrap();
+        conn.send(&to_bytes(&request), &[]).unwrap();
+        let answer: Response = from_bytes(&conn.recv(ops::MESSAGE_MAX, 0).unwrap().0).unwrap();
+        assert!(
+            matches!(&answer, Response::Refused { code, .. } if code.as_str() == "SR-KPR-0016"),
+            "{answer:?}"
+        );
+        assert!(conn.recv(10, 0).is_err(), "the connection goes on");
+    }
+    asked.sort_unstable();
+    assert_eq!(asked, Request::TAGS[1..]);
+    let forged = node.entries().iter().any(|e| e["unmapped"]["strongroom"]["asset"]["id"] == "m/1");
+    assert!(!forged, "an event of the corpus is in the log");
     let client = keeper.client(Role::Control);
     assert_eq!(code(client.call(&Request::Hello { role: Role::Warden })), "SR-KPR-0016");
 }

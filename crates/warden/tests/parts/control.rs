@@ -15,21 +15,21 @@ use super::porter::manifest;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-struct Control {
+pub(super) struct Control {
     keeper: KeeperClient,
     warden: Client,
 }
 
 impl Control {
     /// Gives an order with a receipt.
-    fn order(&self, operation: Operation) -> (Response, Vec<OwnedFd>) {
+    pub(super) fn order(&self, operation: Operation) -> (Response, Vec<OwnedFd>) {
         let digest = base::sha256(&ops::to_bytes(&operation));
         let event = Event::new(EventKind::WardenOrder, Phase::Intent, Outcome::Unknown, 0, 1);
         let receipt = self.keeper.authorise(digest, event).unwrap();
         self.send(&Call { correlation: 1, receipt: Some(receipt), operation })
     }
 
-    fn bare(&self, operation: Operation) -> (Response, Vec<OwnedFd>) {
+    pub(super) fn bare(&self, operation: Operation) -> (Response, Vec<OwnedFd>) {
         self.send(&Call { correlation: 1, receipt: None, operation })
     }
 
@@ -38,7 +38,7 @@ impl Control {
         (ops::from_bytes(&bytes).unwrap(), fds)
     }
 
-    fn done(&self, operation: Operation) -> Vec<OwnedFd> {
+    pub(super) fn done(&self, operation: Operation) -> Vec<OwnedFd> {
         let name = operation.name();
         match self.order(operation) {
             (Response::Done {}, fds) => fds,
@@ -56,7 +56,7 @@ fn refused(answer: (Response, Vec<OwnedFd>), code: &str) {
     assert!(answer.1.is_empty());
 }
 
-fn start_porter(run: u128, expected: &[u8]) -> Operation {
+pub(super) fn start_porter(run: u128, expected: &[u8]) -> Operation {
     let input = |kind| Input { kind, bytes: 4096, files: 1, manifest: manifest(expected) };
     Operation::StartPorter {
         run,
@@ -76,7 +76,7 @@ fn start_porter(run: u128, expected: &[u8]) -> Operation {
     }
 }
 
-fn start(run: u128, script: &str, wall_time_s: u32) -> Operation {
+pub(super) fn start(run: u128, script: &str, wall_time_s: u32) -> Operation {
     let env = EnvVar { name: Text::clip("PATH"), value: Text::clip("/usr/bin") };
     Operation::Start {
         run,
@@ -89,11 +89,11 @@ fn start(run: u128, script: &str, wall_time_s: u32) -> Operation {
     }
 }
 
-fn text(conn: &Conn) -> String {
+pub(super) fn text(conn: &Conn) -> String {
     String::from_utf8(conn.recv(4096, 0).unwrap().0).unwrap()
 }
 
-fn exit(pipe: Vec<OwnedFd>) -> Exit {
+pub(super) fn exit(pipe: Vec<OwnedFd>) -> Exit {
     let file = std::fs::File::from(pipe.into_iter().next().unwrap());
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut { file }, &mut bytes).unwrap();
@@ -101,7 +101,7 @@ fn exit(pipe: Vec<OwnedFd>) -> Exit {
 }
 
 /// Porter started and both inputs frozen.
-fn ready(control: &Control, run: u128) -> Conn {
+pub(super) fn ready(control: &Control, run: u128) -> Conn {
     let mut fds = control.done(start_porter(run, b"verified"));
     let porter = Conn::from_fd(fds.remove(0)).unwrap();
     porter.set_timeout(Some(TIMEOUT)).unwrap();
@@ -128,24 +128,7 @@ fn judge() {
     };
     assert!(features.iter().any(|f| &*f.name == "landlock" && f.state == FeatureState::Enforced));
 
-    // Every order in a state where it is not legal.
-    for operation in [
-        Operation::FreezeMount { run: 1, input: 0 },
-        start(1, "true", 10),
-        Operation::Signal { run: 1, signal: ops::warden::Signal::Term },
-        Operation::Thaw { run: 1 },
-    ] {
-        refused(control.order(operation), "SR-WRD-0002");
-    }
-    for operation in [
-        Operation::Freeze { run: 1 },
-        Operation::Kill { run: 1 },
-        Operation::Report { run: 1 },
-        Operation::Counters { run: 1 },
-    ] {
-        refused(control.bare(operation), "SR-WRD-0002");
-    }
-    control.done(Operation::Destroy { run: 1 });
+    super::states::judge(&control);
     whole_life(&control);
     serving(&control);
     other_ends(&control);

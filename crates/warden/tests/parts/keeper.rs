@@ -33,10 +33,12 @@ pub(crate) fn main() -> ExitCode {
                     Request::Authorise { operation, .. } => {
                         assert_eq!(peer.uid, super::config().users.control);
                         let index = index.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                        let signed = Receipt::signed_bytes(index, &operation, &[1; 16]);
+                        // No test lasts so long.
+                        let expires_ms = u64::MAX;
+                        let signed = Receipt::signed_bytes(index, expires_ms, &operation, &[1; 16]);
                         let signature = key.sign(&signed).as_ref().try_into().unwrap();
                         Response::Authorised {
-                            receipt: Receipt { index, operation, boot_id: [1; 16], signature },
+                            receipt: Receipt { index, expires_ms, operation, boot_id: [1; 16], signature },
                         }
                     }
                     Request::Append { events: told } => {

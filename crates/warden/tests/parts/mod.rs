@@ -6,6 +6,7 @@ pub(crate) mod control;
 pub(crate) mod keeper;
 pub(crate) mod porter;
 pub(crate) mod runtime;
+mod states;
 
 /// Users of the test node: three of their own, or without root this one for all.
 fn users() -> (u32, u32, u32) {

@@ -1,0 +1,250 @@
+//! The closed sets: one message of each kind, so that the tests of the codec and the fuzzer leave none out. A new
+//! operation fails here until it has its message.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use base::Digest;
+
+use super::event;
+use crate::keeper::{self, Generation, Role, Scope, SignKind};
+use crate::receipt::Receipt;
+use crate::warden::{
+    Call, EnvVar, Feature, FeatureState, HeldSocket, Image, Input, InputKind, Limits, Operation, Profile,
+    Program, RunKind, Signal,
+};
+use crate::{Blob, Codec, Key32, List, Text, from_bytes, to_bytes, warden};
+
+fn digest() -> Digest {
+    base::sha256(b"x")
+}
+
+fn operations() -> Vec<Operation> {
+    let input = |kind| Input { kind, bytes: 4096, files: 1, manifest: digest() };
+    let limits =
+        Limits { memory_bytes: 1 << 28, image_bytes: 1, cpu_milli: 1000, pids: 64, scratch_bytes: 1 << 20 };
+    let argv = List::clip(vec![Text::clip("python3"), Text::clip("main.py")]);
+    vec![
+        Operation::Probe {},
+        Operation::StartPorter {
+            run: 1,
+            tenant: Text::clip("acme"),
+            kind: RunKind::Training,
+            limits,
+            inputs: List::clip(vec![
+                input(InputKind::Code {}),
+                input(InputKind::Config {}),
+                input(InputKind::Channel { name: Text::clip("training") }),
+                input(InputKind::Model {}),
+                input(InputKind::Image {}),
+            ]),
+        },
+        Operation::FreezeMount { run: 1, input: 2 },
+        Operation::Start {
+            run: 1,
+            image: Image::Host {},
+            program: Program::Command { argv },
+            env: List::clip(vec![EnvVar { name: Text::clip("SM_HPS"), value: Text::clip("{}") }]),
+            cwd: Text::clip("/opt/ml/code"),
+            profile: Profile::Training,
+            wall_time_s: 60,
+        },
+        Operation::Signal { run: 1, signal: Signal::Usr1 },
+        Operation::Freeze { run: 1 },
+        Operation::Thaw { run: 1 },
+        Operation::Kill { run: 1 },
+        Operation::Destroy { run: 1 },
+        Operation::Report { run: 1 },
+        Operation::Counters { run: 1 },
+        Operation::Sockets { pids: List::clip(vec![1, 70_000]) },
+    ]
+}
+
+fn calls() -> Vec<Call> {
+    let receipt =
+        Receipt { index: 9, expires_ms: 60_000, operation: digest(), boot_id: [1; 16], signature: [2; 64] };
+    let call = |operation: Operation| {
+        let receipt = operation.needs_receipt().then(|| receipt.clone());
+        Call { correlation: 7, receipt, operation }
+    };
+    operations().into_iter().map(call).collect()
+}
+
+fn warden_answers() -> Vec<warden::Response> {
+    let feature =
+        Feature { name: Text::clip("landlock"), state: FeatureState::Enforced, detail: Text::clip("tried") };
+    let socket = HeldSocket { pid: 1, fd: 3, inode: 9, protocol: Text::clip("TCPv6") };
+    vec![
+        warden::Response::Done {},
+        warden::Response::Features { features: List::clip(vec![feature]) },
+        warden::Response::Counters { memory_peak_bytes: 1, cpu_ms: 2, pids: 3 },
+        warden::Response::Refused { code: Text::clip("SR-WRD-0001"), detail: Text::clip("why") },
+        warden::Response::Sockets { sockets: List::clip(vec![socket]), hidden: List::clip(vec![2]) },
+    ]
+}
+
+fn requests() -> Vec<keeper::Request> {
+    let scope = Scope { tenant: Text::clip("acme"), job: Some(4) };
+    let events = List::clip(vec![event(); 2]);
+    vec![
+        keeper::Request::Hello { role: Role::Control },
+        keeper::Request::Status {},
+        keeper::Request::Append { events: events.clone() },
+        keeper::Request::CreateScope { scope: scope.clone(), correlation: 1 },
+        keeper::Request::Wrap { scope: scope.clone(), dek: Key32::new(&[3; 32]), digest: digest() },
+        keeper::Request::Unwrap {
+            scope: scope.clone(),
+            name: digest(),
+            blob: [4; 60],
+            kek_version: 1,
+            actor: Text::clip("job:x"),
+            purpose: Text::clip("open inputs"),
+            correlation: 1,
+        },
+        keeper::Request::Sign {
+            kind: SignKind::Bom,
+            digest: digest(),
+            tenant: Text::clip("acme"),
+            subject: Text::clip("m@1"),
+            correlation: 1,
+        },
+        keeper::Request::Authorise { operation: digest(), event: event() },
+        keeper::Request::ObjectName { scope, digest: digest() },
+        keeper::Request::AppendBound { events, generation: Generation { g: 1, hash: digest() } },
+        keeper::Request::Bound {},
+    ]
+}
+
+fn keeper_answers() -> Vec<keeper::Response> {
+    let receipt =
+        Receipt { index: 9, expires_ms: 60_000, operation: digest(), boot_id: [1; 16], signature: [2; 64] };
+    vec![
+        keeper::Response::Welcome {},
+        keeper::Response::Status {
+            log_size: 1,
+            log_root: digest(),
+            boot_id: [1; 16],
+            receipt_key: [2; 32],
+            log_key: Text::clip("n+1+x"),
+            key_provider: Text::clip("file (software)"),
+            separated: true,
+        },
+        keeper::Response::Appended { first: 1 },
+        keeper::Response::ScopeReady { kek_version: 1 },
+        keeper::Response::Wrapped { name: digest(), kek_version: 1, blob: [4; 60] },
+        keeper::Response::Unwrapped { dek: Key32::new(&[5; 32]), index: 1 },
+        keeper::Response::Signed { signature: Blob::new(vec![6; 70]).unwrap(), index: 1 },
+        keeper::Response::Authorised { receipt },
+        keeper::Response::Named { name: digest() },
+        keeper::Response::Refused { code: Text::clip("SR-KEY-0001"), detail: Text::clip("why") },
+        keeper::Response::Bound { generation: Some(Generation { g: 1, hash: digest() }) },
+    ]
+}
+
+/// Name, first byte of a fuzzer's input (`fuzz/fuzz_targets/ops.rs`), and each message with its tag.
+type Kind = (&'static str, u8, Vec<(u8, Vec<u8>)>);
+
+fn kinds() -> Vec<Kind> {
+    fn of<T: Codec>(all: &[T], tag: impl Fn(&T) -> u8) -> Vec<(u8, Vec<u8>)> {
+        all.iter().map(|message| (tag(message), to_bytes(message))).collect()
+    }
+    vec![
+        ("warden-call", 0, of(&calls(), |call| call.operation.tag())),
+        ("warden-answer", 1, of(&warden_answers(), warden::Response::tag)),
+        ("keeper-request", 2, of(&requests(), keeper::Request::tag)),
+        ("keeper-answer", 3, of(&keeper_answers(), keeper::Response::tag)),
+    ]
+}
+
+#[test]
+fn every_kind_of_message_is_here() {
+    let closed: [&[u8]; 4] =
+        [Operation::TAGS, warden::Response::TAGS, keeper::Request::TAGS, keeper::Response::TAGS];
+    for ((name, _, messages), tags) in kinds().iter().zip(closed) {
+        let here: BTreeSet<u8> = messages.iter().map(|(tag, _)| *tag).collect();
+        assert_eq!(here, tags.iter().copied().collect(), "{name}");
+        assert_eq!(messages.len(), tags.len(), "{name}: one each");
+    }
+}
+
+/// Reads a message of the kind, and writes it again.
+fn again(kind: u8, bytes: &[u8]) -> Option<Vec<u8>> {
+    match kind {
+        0 => from_bytes::<Call>(bytes).ok().map(|m| to_bytes(&m)),
+        1 => from_bytes::<warden::Response>(bytes).ok().map(|m| to_bytes(&m)),
+        2 => from_bytes::<keeper::Request>(bytes).ok().map(|m| to_bytes(&m)),
+        _ => from_bytes::<keeper::Response>(bytes).ok().map(|m| to_bytes(&m)),
+    }
+}
+
+/// No message has two encodings: a receipt is for the bytes of an operation.
+#[test]
+fn each_message_has_one_encoding_and_no_prefix_of_it_is_one() {
+    for (name, kind, messages) in kinds() {
+        for (tag, bytes) in messages {
+            assert_eq!(again(kind, &bytes), Some(bytes.clone()), "{name} {tag}");
+            assert!(bytes.len() <= crate::MESSAGE_MAX);
+            for end in 0..bytes.len() {
+                assert_eq!(again(kind, &bytes[..end]), None, "{name} {tag} cut at {end}");
+            }
+            assert_eq!(again(kind, &[&bytes[..], &[0]].concat()), None, "{name} {tag} extended");
+            for at in 0..bytes.len() {
+                for bit in 0..8 {
+                    let mut changed = bytes.clone();
+                    changed[at] ^= 1 << bit;
+                    let read = again(kind, &changed);
+                    assert!(read.is_none_or(|read| read == changed), "{name} {tag}: bit {bit} of byte {at}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tags_that_are_not_in_the_set_are_refused() {
+    let version = to_bytes(&Operation::Probe {})[0];
+    for tag in (0..=u8::MAX).filter(|tag| !Operation::TAGS.contains(tag)) {
+        // Whatever follows: an operation without fields, or with many.
+        for rest in [0, 16, 17, 200] {
+            let bytes = [&[version, tag][..], &vec![0; rest]].concat();
+            assert!(from_bytes::<Operation>(&bytes).is_err(), "tag {tag}");
+        }
+    }
+    for tag in (0..=u8::MAX).filter(|tag| !keeper::Request::TAGS.contains(tag)) {
+        assert!(from_bytes::<keeper::Request>(&[version, tag]).is_err(), "tag {tag}");
+    }
+}
+
+/// What acts first, and what only reads, needs no receipt; everything else does, and so does what comes later.
+#[test]
+fn these_operations_need_no_receipt_and_no_other() {
+    let free: Vec<&str> = operations().iter().filter(|o| !o.needs_receipt()).map(Operation::name).collect();
+    assert_eq!(free, ["probe", "freeze", "kill", "report", "counters", "sockets"]);
+}
+
+#[test]
+fn the_largest_answers_fit_a_message() {
+    let socket =
+        HeldSocket { pid: u32::MAX, fd: u32::MAX, inode: u64::MAX, protocol: Text::clip(&"x".repeat(16)) };
+    let sockets = List::new(vec![socket; warden::SOCKETS_MAX]).unwrap();
+    let hidden = List::new(vec![u32::MAX; warden::SOCKET_PIDS_MAX]).unwrap();
+    let pids = List::new(vec![u32::MAX; warden::SOCKET_PIDS_MAX]).unwrap();
+    assert!(to_bytes(&warden::Response::Sockets { sockets, hidden }).len() <= crate::MESSAGE_MAX);
+    assert!(to_bytes(&Operation::Sockets { pids }).len() <= crate::MESSAGE_MAX / 2);
+}
+
+/// The fuzzer begins with a message of each kind. `STRONGROOM_WRITE_CORPUS=1` writes those that are missing or stale.
+#[test]
+fn the_corpus_of_the_fuzzer_has_each_message() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/ops");
+    for (name, kind, messages) in kinds() {
+        for (tag, bytes) in messages {
+            let path = folder.join(format!("{name}-{tag:02}"));
+            let seed = [&[kind][..], &bytes].concat();
+            if std::env::var_os("STRONGROOM_WRITE_CORPUS").is_some() {
+                std::fs::write(&path, &seed).unwrap();
+            }
+            assert_eq!(std::fs::read(&path).ok(), Some(seed), "{}", path.display());
+        }
+    }
+}

@@ -12,7 +12,7 @@ fail() {
 
 packages="gcc g++ make pkg-config libssl-dev perl openssl ca-certificates
     umoci skopeo zstd python3 python3-venv python3-numpy python3-torch python3-cryptography libopenblas0-pthread
-    dataset-fashion-mnist strace util-linux procps"
+    dataset-fashion-mnist strace util-linux procps openssh-client"
 [ "${1:-}" = "--bench" ] && packages="$packages bubblewrap crun nginx-light"
 
 command -v cargo >/dev/null 2>&1 || fail "cargo is missing; install a Rust toolchain (1.95 or later) first"
@@ -76,5 +76,19 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$pinned" ]; then
     .venv/bin/python -c 'import model_signing, OpenSSL, cyclonedx, jsonschema, ocsf_json_schema' ||
         fail "the reference tools in .venv do not import"
     printf '%s\n' "$pinned" >"$stamp"
+fi
+
+# ---- A server of ssh for one test: unpacked and not installed, because installed it would listen ----
+
+openssh() {
+    rm -rf .venv/openssh && mkdir -p .venv/openssh && (
+        cd .venv/openssh &&
+            apt-get -o Acquire::Retries=3 download openssh-server libwrap0 >/dev/null 2>&1 &&
+            for archive in *.deb; do dpkg-deb -x "$archive" . || exit 1; done
+    )
+}
+if [ ! -x /usr/sbin/sshd ] && [ ! -x .venv/openssh/usr/sbin/sshd ]; then
+    say "unpacking a server of ssh below .venv"
+    openssh || { retry apt update && openssh; } || fail "openssh-server could not be fetched"
 fi
 say "everything is there"

@@ -69,10 +69,17 @@ impl Warden {
         } else {
             None
         };
-        let name = operation.name();
-        let lane = self.lane(&operation);
-        let call = ops::to_bytes(&Call { correlation, receipt, operation });
-        let (answer, fds) = self.send(lane, &call)?;
+        self.give(&Call { correlation, receipt, operation })
+    }
+
+    /// Gives an order without a receipt, whether it needs one or not: for the probe that sees it refused.
+    pub(crate) fn without_receipt(&self, operation: Operation, correlation: u128) -> Result<Response, Fail> {
+        self.give(&Call { correlation, receipt: None, operation }).map(|(response, _)| response)
+    }
+
+    fn give(&self, call: &Call) -> Result<(Response, Vec<OwnedFd>), Fail> {
+        let name = call.operation.name();
+        let (answer, fds) = self.send(self.lane(&call.operation), &ops::to_bytes(call))?;
         match ops::from_bytes::<Response>(&answer) {
             Ok(Response::Refused { code, detail }) => Err(Fail {
                 // Only another digest in a mount is a verdict; the rest is a matter of state, limits or the host.

@@ -6,13 +6,14 @@
 //! row says `unknown` until a probe on the live platform says more.
 //!
 //! **Where.** Used by `control`, which runs the probes, and by `xtask`, which writes `docs/controls`. A core
-//! crate: it runs no probe, reads no file and no clock.
+//! crate: it runs no probe, reads no file and no clock. [`root`] judges facts of the host that `control` read.
 //!
 //! **Invariants.** A report has one row for each control of the catalogue, in its order, and no other. A
 //! result for an unknown id is refused. `Pass` without evidence cannot be built.
 
 mod catalogue;
 mod report;
+pub mod root;
 
 pub use catalogue::{CONTROL_COUNT, Catalogue, Control};
 pub use report::{Counts, NO_PROBE, Outcome, Posture, Row, SCHEMA, Status};

@@ -1,5 +1,7 @@
 //! Posture: probes of the controls, run on the live platform. A control passes only if its probe ran and saw it.
 
+mod host;
+mod operations;
 mod probes;
 
 use std::collections::BTreeMap;

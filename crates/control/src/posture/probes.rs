@@ -28,12 +28,16 @@ pub(super) enum Seen {
     Broken(String, Vec<String>),
     /// Nothing to say.
     Unknown(String),
+    /// Judged from many things, each with what was seen.
+    Judged(Outcome),
 }
 
 type Probe = fn(&Arc<Node>) -> Result<Seen, Fail>;
 
 /// Every probe, by the id of its control.
 pub(super) const ALL: &[(&str, Probe)] = &[
+    ("AC-1", remote_root),
+    ("AC-2", closed_operations),
     ("AC-3", stranger),
     ("AU-2", tampered_log),
     ("AU-10", own_entry),
@@ -48,9 +52,20 @@ pub(super) fn outcome(result: Result<Seen, Fail>) -> Outcome {
         Ok(Seen::Holds(reason, evidence)) => (Status::Pass, reason, evidence),
         Ok(Seen::Broken(reason, evidence)) => (Status::Fail, reason, evidence),
         Ok(Seen::Unknown(reason)) => (Status::Unknown, reason, Vec::new()),
+        Ok(Seen::Judged(outcome)) => return outcome,
         Err(fail) => (Status::Unknown, format!("the probe could not run: {}", fail.line()), Vec::new()),
     };
     Outcome { status, reason, evidence }
+}
+
+/// Looks for ways from the network to root on this host.
+fn remote_root(node: &Arc<Node>) -> Result<Seen, Fail> {
+    Ok(Seen::Judged(super::host::remote_root(node)))
+}
+
+/// Asks for operations that are not in the list, and gives an order without a receipt.
+fn closed_operations(node: &Arc<Node>) -> Result<Seen, Fail> {
+    super::operations::closed(node)
 }
 
 /// Keys of every role, of a tenant without things, ask for every endpoint of every tenant.

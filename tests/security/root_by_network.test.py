@@ -219,6 +219,20 @@ def server(work, config):
             daemon.terminate()
 
 
+def another_server_of_logins_leaves_it_open(node):
+    """Its settings are not read, so nothing is said of them: here only its name is that of one."""
+    program = node.path("dropbear")
+    shutil.copy("/usr/bin/sleep", program)
+    check("in order" in lines(probe(node), "other logins"), "such a server runs on this host")
+    with subprocess.Popen([program, "600"]) as other:
+        try:
+            row = probe(node)
+            check(f"not known: process {other.pid} (dropbear)" in lines(row, "other logins"), row)
+            check(row["status"] != "pass", row)
+        finally:
+            other.kill()
+
+
 def root_over_ssh_is_found(node):
     with server(node.path(), "PermitRootLogin yes\n") as login, login("root", "echo $$; exec sleep 600") as session:
         pid = session.stdout.readline().strip()
@@ -266,6 +280,7 @@ TESTS = [
     an_engines_socket_for_others_is_found,
     a_listener_of_root_is_found,
     root_below_a_connection_is_found,
+    another_server_of_logins_leaves_it_open,
     root_over_ssh_is_found,
     another_user_over_ssh_is_in_order,
     what_is_not_in_the_list_is_refused,

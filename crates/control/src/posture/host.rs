@@ -13,7 +13,7 @@ use ops::warden::{Operation, Response, SOCKET_PIDS_MAX};
 use posture::root::sshd::{self, Files, Source, Start, Unread};
 use posture::root::{
     Checked, EngineSocket, Held, Holders, Process, Sockets, asked, engines, judge, listeners,
-    network_sockets, sessions,
+    network_sockets, other_doors, sessions,
 };
 
 use crate::Fail;
@@ -55,6 +55,10 @@ pub(super) fn remote_root(node: &Node) -> posture::Outcome {
     let running = processes.as_ref().map_err(Clone::clone).and_then(|all| servers(all));
     judge(&[
         ("sshd", running.map_or_else(Checked::Unknown, |running| sshd::check(&running, &mut Disk))),
+        (
+            "other logins",
+            processes.as_ref().map_or_else(|why| Checked::Unknown(why.clone()), |all| other_doors(all)),
+        ),
         ("processes", below),
         ("listeners", sockets.as_ref().map_or_else(|why| Checked::Unknown(why.clone()), listeners)),
         ("engines", engine_sockets()),

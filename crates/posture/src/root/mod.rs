@@ -9,7 +9,7 @@ pub mod sshd;
 mod tables;
 
 pub use engines::{EngineSocket, engines};
-pub use processes::{Held, Holders, Process, asked, network_sockets, sessions};
+pub use processes::{Held, Holders, Process, asked, network_sockets, other_doors, sessions};
 pub use tables::{BadTable, Sockets, listeners};
 
 use crate::{Outcome, Status};

@@ -23,6 +23,8 @@ pub(super) const SHELLS: [&str; 12] = [
     "ttyd",
     "shellinaboxd",
 ];
+/// Programs that let people in from the network by settings of their own, which are not read.
+const OTHER_DOORS: [&str; 5] = ["dropbear", "lshd", "tailscaled", "teleport", "tinysshd"];
 /// Of names that come from processes, so many characters are shown.
 const NAME_MAX: usize = 32;
 
@@ -106,6 +108,18 @@ pub fn asked(all: &[Process]) -> BTreeSet<u32> {
     let table = table(all);
     let privileged = all.iter().filter(|process| process.is_privileged());
     privileged.flat_map(|p| above(&table, p).into_iter().map(|a| a.pid).chain([p.pid])).collect()
+}
+
+/// Checks that no other server of logins runs than sshd, whose settings are known.
+pub fn other_doors(all: &[Process]) -> Checked {
+    let other = all.iter().find(|p| OTHER_DOORS.contains(&p.name.as_str()));
+    match other {
+        Some(other) => Checked::Unknown(format!(
+            "{} lets people in by settings of its own, which are not read: use sshd, or see to it that root is refused",
+            other.shown()
+        )),
+        None => Checked::Clean(format!("none of {} runs", OTHER_DOORS.join(", "))),
+    }
 }
 
 /// Checks that nothing with privilege is below a network session: below a server of shells that serves a connection,

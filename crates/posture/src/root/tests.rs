@@ -429,6 +429,14 @@ fn other_doors_than_ssh_are_found() {
 }
 
 #[test]
+fn a_server_whose_settings_are_not_read_leaves_it_open() {
+    assert!(clean(other_doors(&host())).contains("dropbear"));
+    let mut all = host();
+    all.push(process(70, 1, "dropbear", 0));
+    assert!(matches!(other_doors(&all), Checked::Unknown(why) if why.starts_with("process 70 (dropbear)")));
+}
+
+#[test]
 fn newer_servers_of_ssh_have_other_names() {
     let mut all = host();
     all.extend([

@@ -16,20 +16,11 @@ pub enum GatewayError {
         source: std::io::Error,
     },
     /// The listener.
-    #[error("cannot listen on `{address}`")]
-    Listen {
-        /// Where.
-        address: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] net::listener::ListenError),
     /// The certificate authority.
     #[error("cannot make the listener's certificate")]
     Ca(#[from] net::ca::CaError),
-    /// The TLS library.
-    #[error("cannot configure TLS")]
-    Tls(#[from] net::tls::TlsError),
     /// The operating system.
     #[error("the runtime of the process cannot be set up")]
     System(#[source] std::io::Error),
@@ -39,9 +30,8 @@ impl base::Explain for GatewayError {
     fn code(&self) -> &'static str {
         match self {
             Self::File { .. } => "SR-GWY-0001",
-            Self::Listen { .. } => "SR-GWY-0002",
+            Self::Listen(inner) => inner.code(),
             Self::Ca(inner) => inner.code(),
-            Self::Tls(inner) => inner.code(),
             Self::System(_) => "SR-GWY-0003",
         }
     }

@@ -23,7 +23,6 @@ mod record;
 mod refused;
 mod routes;
 mod server;
-mod timed;
 mod upstream;
 
 pub use error::GatewayError;

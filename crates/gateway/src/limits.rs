@@ -18,10 +18,6 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const BODY_GRACE: Duration = Duration::from_secs(5);
 /// Slowest body, bytes a second: a 4 KiB request then takes at most the grace time.
 pub const BODY_RATE_MIN: u64 = 1024;
-/// A peer that takes less than [`WRITE_MIN`] of its answer in this time is cut.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes that a blocked answer must move within [`WRITE_TIMEOUT`]: 1 KiB a second.
-pub const WRITE_MIN: usize = 30 * 1024;
 /// A model must answer within this time.
 pub const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections of clients at once.

@@ -156,7 +156,9 @@ fn tls(node: &Node) {
     assert!(!openssl("-tls1_2"));
     let dir = tempfile::tempdir().unwrap();
     let now = base::Timestamp::from_millis(1_795_400_000_000);
-    let stranger = net::ca::NodeCa::open(dir.path(), "dev", base::config::Mode::Dev, now).unwrap();
+    let stranger =
+        net::ca::NodeCa::open(net::ca::Purpose::Gateway, dir.path(), "dev", base::config::Mode::Dev, now)
+            .unwrap();
     let wrong = Target::new(node.target.address, "localhost", stranger.pem()).unwrap();
     assert!(block_on(connect(&wrong)).unwrap().is_err());
     let mut elsewhere = node.target.clone();
@@ -167,7 +169,16 @@ fn tls(node: &Node) {
     let mut all = Vec::new();
     let _ = plain.read_to_end(&mut all);
     assert!(!all.starts_with(b"HTTP"), "a plaintext request is not answered");
-    assert!(net::ca::NodeCa::open(dir.path(), "dev", base::config::Mode::Production, now).is_err());
+    assert!(
+        net::ca::NodeCa::open(
+            net::ca::Purpose::Gateway,
+            dir.path(),
+            "dev",
+            base::config::Mode::Production,
+            now
+        )
+        .is_err()
+    );
 }
 
 #[test]

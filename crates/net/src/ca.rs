@@ -1,7 +1,7 @@
-//! The node's certificate authority: made on first start, it issues the certificates of the node's listeners.
+//! The node's certificate authorities, each made on first start: one for every listener, and one for services.
 //!
-//! Its key lies in a directory of the process that listens, mode 0600. Whoever takes that process over can
-//! pretend to be this listener, which it is; no other node and no tenant trusts this authority.
+//! The key of each lies in a directory of the process that uses it, mode 0600. Whoever takes that process over can
+//! pretend to be this listener, which it is; no other listener, node or tenant trusts this authority.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
@@ -84,8 +84,40 @@ impl base::Explain for CaError {
     }
 }
 
-/// The authority, its key loaded.
+/// What an authority vouches for. Each has a key of its own, so that none can stand in for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The listener of inference.
+    Gateway,
+    /// The listener of the management plane.
+    Management,
+    /// Services that call the management plane.
+    Services,
+}
+
+impl Purpose {
+    /// Stands in the authority's name.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Gateway => "node",
+            Self::Management => "management",
+            Self::Services => "services",
+        }
+    }
+
+    /// Name of the certificates that it issues.
+    const fn leaf(self) -> &'static str {
+        match self {
+            Self::Gateway => "strongroom gateway",
+            Self::Management => "strongroom management",
+            Self::Services => "strongroom service",
+        }
+    }
+}
+
+/// An authority, its key loaded.
 pub struct NodeCa {
+    purpose: Purpose,
     issuer: Issuer<'static, KeyPair>,
     pem: String,
     dir: PathBuf,
@@ -94,7 +126,7 @@ pub struct NodeCa {
 
 impl std::fmt::Debug for NodeCa {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { issuer: _, pem: _, dir, subject } = self;
+        let Self { purpose: _, issuer: _, pem: _, dir, subject } = self;
         write!(f, "NodeCa({subject} in {})", dir.display())
     }
 }
@@ -106,7 +138,13 @@ impl NodeCa {
     /// # Errors
     /// Files that cannot be used, a key that others can read, or an authority of another node or mode: a
     /// development node's certificates are never accepted by a node in service.
-    pub fn open(dir: &Path, node: &str, mode: Mode, now: Timestamp) -> Result<Self, CaError> {
+    pub fn open(
+        purpose: Purpose,
+        dir: &Path,
+        node: &str,
+        mode: Mode,
+        now: Timestamp,
+    ) -> Result<Self, CaError> {
         let at = |path: &Path| {
             let path = path.to_path_buf();
             move |source| CaError::File { path, source }
@@ -114,8 +152,8 @@ impl NodeCa {
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir))?;
         fs::set_permissions(dir, Permissions::from_mode(0o711)).map_err(at(dir))?;
         let (key_path, cert_path) = (dir.join(KEY_FILE), dir.join(CERT_FILE));
-        let params = ca_params(node, mode, now);
-        let subject = subject(node, mode);
+        let subject = subject(purpose, node, mode);
+        let params = ca_params(&subject, mode, now);
         // The certificate is written last, so its presence means that the key is there too.
         if !cert_path.exists() {
             let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
@@ -129,7 +167,8 @@ impl NodeCa {
         }
         let key = KeyPair::from_pem(&read(&key_path).map_err(at(&key_path))?)?;
         let pem = read(&cert_path).map_err(at(&cert_path))?;
-        let ca = Self { issuer: Issuer::new(params, key), pem, dir: dir.to_path_buf(), subject };
+        let ca = Self { purpose, issuer: Issuer::new(params, key), pem, dir: dir.to_path_buf(), subject };
+        // Proves that key and certificate belong together and to this node.
         ca.issue(&["localhost".to_owned()], now)?;
         Ok(ca)
     }
@@ -147,7 +186,7 @@ impl NodeCa {
     pub fn issue(&self, names: &[String], now: Timestamp) -> Result<Arc<CertifiedKey>, CaError> {
         let mut params = CertificateParams::new(names.to_vec())?;
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "strongroom gateway");
+        params.distinguished_name.push(DnType::CommonName, self.purpose.leaf());
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
@@ -216,18 +255,19 @@ impl ResolvesServerCert for Renewing {
 }
 
 /// The authority's name. `dev` stands in it for ever, so that nobody mistakes it.
-fn subject(node: &str, mode: Mode) -> String {
+fn subject(purpose: Purpose, node: &str, mode: Mode) -> String {
+    let word = purpose.word();
     match mode {
-        Mode::Dev => format!("strongroom dev node CA of {node}, not for production"),
-        Mode::Production => format!("strongroom node CA of {node}"),
+        Mode::Dev => format!("strongroom dev {word} CA of {node}, not for production"),
+        Mode::Production => format!("strongroom {word} CA of {node}"),
     }
 }
 
-fn ca_params(node: &str, mode: Mode, now: Timestamp) -> CertificateParams {
+fn ca_params(subject: &str, mode: Mode, now: Timestamp) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, subject(node, mode));
-    // It issues certificates of listeners, never of further authorities.
+    params.distinguished_name.push(DnType::CommonName, subject);
+    // It issues certificates of listeners or services, never of further authorities.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let life = if mode == Mode::Dev { CA_LIFE_DEV } else { CA_LIFE };

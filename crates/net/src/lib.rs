@@ -1,4 +1,5 @@
-//! **What.** TLS, the node's certificate authority, API keys, and small HTTP clients over unix sockets and TLS.
+//! **What.** TLS listeners, the node's certificate authorities, API keys, and small HTTP clients over unix sockets
+//! and TLS.
 //!
 //! **Why.** Every listener speaks TLS 1.3 and nothing older, offers a post-quantum key exchange first, and
 //! presents a certificate that lives for an hour (controls DP-1, AC-3).
@@ -15,7 +16,9 @@ pub mod ca;
 pub mod client;
 pub mod https;
 pub mod limits;
+pub mod listener;
 pub mod push;
+mod timed;
 pub mod tls;
 pub mod unix_http;
 

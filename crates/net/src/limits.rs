@@ -25,3 +25,12 @@ pub const LINE_MAX: usize = 1024 * 1024;
 pub const CHUNK: usize = 64 * 1024;
 /// Chunks read ahead of the socket: 8 x 64 KiB = 512 KiB.
 pub const CHUNKS_AHEAD: usize = 8;
+
+/// How often a listener looks at the age of its certificate.
+pub const RENEW_CHECK: Duration = Duration::from_secs(60);
+/// A listener that cannot accept (no descriptor is free, most likely) tries again after this time.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A peer that takes less than [`WRITE_MIN`] of its answer in this time is cut.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes that a blocked answer must move within [`WRITE_TIMEOUT`]: 1 KiB a second.
+pub const WRITE_MIN: usize = 30 * 1024;

@@ -6,6 +6,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ResolvesServerCert;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use rustls::NamedGroup;
@@ -66,8 +67,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// They cannot be read or do not belong together.
 pub fn server_config(chain_pem: &str, key_pem: &str) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = certificates(chain_pem)?;
-    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
-        .map_err(|_| TlsError::Pem { what: "private key" })?;
+    let key = private_key(key_pem)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
@@ -76,17 +76,22 @@ pub fn server_config(chain_pem: &str, key_pem: &str) -> Result<Arc<ServerConfig>
     Ok(Arc::new(config))
 }
 
-/// A listener's configuration whose certificate is asked for at each handshake, so that it can be renewed.
+/// A listener's configuration whose certificate is asked for at each handshake, so that it can be renewed. With
+/// `clients`, certificates of clients are asked for and checked.
 ///
 /// # Errors
 /// The library refuses its own protocol version.
 pub fn server_config_renewing(
     certificate: Arc<dyn ResolvesServerCert>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_cert_resolver(certificate);
+    let builder =
+        ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS13])?;
+    let builder = match clients {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(certificate);
     harden(&mut config);
     Ok(Arc::new(config))
 }
@@ -102,12 +107,34 @@ fn harden(config: &mut ServerConfig) {
 /// # Errors
 /// The PEM holds no certificate, or one that cannot be a trust anchor.
 pub fn client_config(ca_pem: &str) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut config = ClientConfig::builder_with_provider(provider())
+    client(ca_pem, None)
+}
+
+/// As [`client_config`], and presents this certificate chain with its key, both PEM.
+///
+/// # Errors
+/// As [`client_config`]; or chain and key cannot be read or do not belong together.
+pub fn client_config_as(ca_pem: &str, chain_pem: &str, key_pem: &str) -> Result<Arc<ClientConfig>, TlsError> {
+    client(ca_pem, Some((certificates(chain_pem)?, private_key(key_pem)?)))
+}
+
+fn client(
+    ca_pem: &str,
+    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots(ca_pem)?)
-        .with_no_client_auth();
+        .with_root_certificates(roots(ca_pem)?);
+    let mut config = match identity {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(Arc::new(config))
+}
+
+fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| TlsError::Pem { what: "private key" })
 }
 
 /// The trust anchors in a PEM text.
@@ -119,7 +146,8 @@ pub(crate) fn roots(ca_pem: &str) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The certificates in a PEM text, at least one.
+pub(crate) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let refuse = || TlsError::Pem { what: "certificate" };
     let found = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()

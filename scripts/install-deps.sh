@@ -10,7 +10,7 @@ fail() {
     exit 1
 }
 
-packages="gcc g++ make pkg-config libssl-dev perl openssl ca-certificates
+packages="gcc g++ make pkg-config libssl-dev perl openssl curl ca-certificates
     umoci skopeo zstd python3 python3-venv python3-numpy python3-torch python3-cryptography libopenblas0-pthread
     dataset-fashion-mnist strace util-linux procps openssh-client"
 [ "${1:-}" = "--bench" ] && packages="$packages bubblewrap crun nginx-light"

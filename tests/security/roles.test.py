@@ -79,6 +79,7 @@ class Roles:
             "endpoint.deploy": {"name": "absent", "model": "absent@1"},
             "key.create": {"endpoint": "absent"},
             "tenant.create": {"name": "by-a-key"},
+            "service.create": {"name": "by-a-key", "role": "auditor", "request": ""},
         }
         body = bodies.get(operation, {} if method != "GET" else None)
         return self.call(method, path, key or self.keys[role], body)
@@ -86,7 +87,7 @@ class Roles:
     def state(self):
         """Everything of acme that a change would show in."""
         lists = {}
-        for noun in ("datasets", "images", "jobs", "models", "endpoints", "keys"):
+        for noun in ("datasets", "images", "jobs", "models", "endpoints", "keys", "services"):
             status, lists[noun] = self.call("GET", f"/v1/tenants/acme/{noun}")
             check(status == 200, lists[noun])
         lists["tenants"] = self.call("GET", "/v1/tenants")[1]

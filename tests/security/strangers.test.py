@@ -153,7 +153,7 @@ def a_stranger_that_holds_connections_holds_up_nobody(node):
 
 
 def no_file_of_the_state_can_be_read_or_written(node):
-    public = {"strongroom.toml", "gateway/ca.pem"}
+    public = {"strongroom.toml", "gateway/ca.pem", "management/ca.pem"}
     done = as_stranger("find", node.state, "-type", "f", "-readable")
     readable = {os.path.relpath(path, node.state) for path in done.stdout.split("\n") if path}
     check(readable <= public, f"a stranger reads {sorted(readable - public)}")

@@ -34,6 +34,7 @@ class Two:
         self.image = node.ok("image", "import", node.path("image"), "--tenant", "acme")["digest"]
         node.wait_job(node.submit(work.served(node.path("lin"), name="lin")))
         node.ok("endpoint", "deploy", "lin", "lin@1", "--tenant", "acme")
+        node.ok("access", "service", "create", "lin", "--role", "auditor", "--tenant", "acme", "--out", node.path("service"))
         self.inference = node.ok("key", "create", "--endpoint", "lin", "--tenant", "acme")
         self.job = node.submit(work.counting(node.path("run"), name="run", word="run", steps=9000))
         wait_for("the job runs", lambda: node.workload("run"), 20)
@@ -84,6 +85,7 @@ class Two:
             "job.resume": {"reason": "mine now"},
             "endpoint.deploy": {"name": "theirs", "model": "lin@1"},
             "key.create": {"endpoint": "lin"},
+            "service.create": {"name": "theirs", "role": "tenant-admin", "request": ""},
         }
         return bodies.get(operation, {} if method != "GET" else None)
 
@@ -256,6 +258,8 @@ def nothing_of_acme_changed(two):
     check(node.ok("endpoint", "show", "lin", "--tenant", "acme")["state"] == "serving", "the endpoint is stopped")
     keys = {k["id"]: k for k in node.ok("key", "list", "--tenant", "acme")["items"]}
     check(not keys[two.inference["id"]]["revoked"], "a key is revoked")
+    services = {s["name"]: s["revoked"] for s in node.ok("access", "service", "list", "--tenant", "acme")["items"]}
+    check(services == {"lin": False}, services)
     names = [d["name"] for d in node.ok("dataset", "list", "--tenant", "acme")["items"]]
     check(names == ["data"], names)
     found = node.events("--kind", "access.refuse", until=lambda f: len(f) > 5)

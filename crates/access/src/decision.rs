@@ -18,6 +18,15 @@ pub enum Principal<'a> {
         /// Its tenant.
         tenant: &'a str,
     },
+    /// A service with a certificate of its own.
+    Service {
+        /// Its tenant and name: `acme/ci`.
+        id: &'a str,
+        /// Its role.
+        role: Role,
+        /// Its tenant.
+        tenant: &'a str,
+    },
 }
 
 impl<'a> Principal<'a> {

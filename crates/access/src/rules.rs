@@ -66,6 +66,7 @@ pub struct Policies {
 struct Types {
     operator: EntityTypeName,
     key: EntityTypeName,
+    service: EntityTypeName,
     role: EntityTypeName,
     tenant: EntityTypeName,
     node: EntityTypeName,
@@ -77,6 +78,7 @@ impl Types {
         Ok(Self {
             operator: name("Operator")?,
             key: name("Key")?,
+            service: name("Service")?,
             role: name("Role")?,
             tenant: name("Tenant")?,
             node: name("Node")?,
@@ -216,7 +218,7 @@ impl Policies {
         };
         let role = match request.principal {
             Principal::Operator => Role::PlatformOperator,
-            Principal::Key { role, .. } => role,
+            Principal::Key { role, .. } | Principal::Service { role, .. } => role,
         };
         let Some((asked, entities)) = self.entities(request, role, operation) else {
             return self.denied("the request names what cannot be".to_owned());
@@ -292,20 +294,18 @@ impl Policies {
         op: &Operation,
     ) -> Option<(cedar::Request, Entities)> {
         let types = &self.types;
+        let parents = HashSet::from([uid(&types.role, role.as_str())]);
+        let of_tenant = |kind: &EntityTypeName, id: &str, tenant: &str, parents| {
+            if id.len().max(tenant.len()) > ID_MAX {
+                return None;
+            }
+            let own = RestrictedExpression::new_entity_uid(uid(&types.tenant, tenant));
+            Entity::new(uid(kind, id), HashMap::from([("tenant".to_owned(), own)]), parents).ok()
+        };
         let principal = match request.principal {
-            Principal::Operator => {
-                let parents = HashSet::from([uid(&types.role, role.as_str())]);
-                Entity::new_no_attrs(uid(&types.operator, "operator"), parents)
-            }
-            Principal::Key { id, tenant, .. } => {
-                if id.len().max(tenant.len()) > ID_MAX {
-                    return None;
-                }
-                let own = RestrictedExpression::new_entity_uid(uid(&types.tenant, tenant));
-                let attributes = HashMap::from([("tenant".to_owned(), own)]);
-                let parents = HashSet::from([uid(&types.role, role.as_str())]);
-                Entity::new(uid(&types.key, id), attributes, parents).ok()?
-            }
+            Principal::Operator => Entity::new_no_attrs(uid(&types.operator, "operator"), parents),
+            Principal::Key { id, tenant, .. } => of_tenant(&types.key, id, tenant, parents)?,
+            Principal::Service { id, tenant, .. } => of_tenant(&types.service, id, tenant, parents)?,
         };
         if request.resource.len().max(request.tenant.map_or(0, str::len)) > ID_MAX {
             return None;

@@ -143,6 +143,18 @@ pub const TABLE: &[Route] = &[
     route(Post, "/tenants/{tenant}/keys", "key.create", Change, Tenant, "api_key.create"),
     route(Get, "/tenants/{tenant}/keys", "key.list", Read, Tenant, "none"),
     route(Post, "/tenants/{tenant}/keys/{id}/revoke", "key.revoke", Destructive, Tenant, "api_key.revoke"),
+    route(Post, "/tenants/{tenant}/services", "service.create", Change, Tenant, "service.create"),
+    route(Get, "/tenants/{tenant}/services", "service.list", Read, Tenant, "none"),
+    route(
+        Post,
+        "/tenants/{tenant}/services/{name}/revoke",
+        "service.revoke",
+        Destructive,
+        Tenant,
+        "service.revoke",
+    ),
+    // It adds nothing to the world: what it answers with ends within the hour and is not kept.
+    route(Post, "/identity/renew", "identity.renew", Read, Any, "service.renew"),
     route(Get, "/audit/entries", "audit.search", Read, Any, "log.read"),
     route(Get, "/audit/files", "audit.files", Read, Operator, "log.export"),
     route(Get, "/audit/files/{*path}", "audit.file", Read, Operator, "none"),

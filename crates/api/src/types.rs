@@ -69,6 +69,12 @@ wire! {
         gateway: Option<String>,
         /// File with the certificate authority of the gateway, in PEM.
         gateway_ca: String,
+        /// `https://` address of the management plane, if it listens.
+        #[serde(default)]
+        management: Option<String>,
+        /// File with the certificate authority of the management plane, in PEM, if it listens.
+        #[serde(default)]
+        management_ca: Option<String>,
         /// Counts by noun: tenants, datasets, jobs, models, endpoints.
         counts: BTreeMap<String, u64>,
         /// Protections that the host offers or not.
@@ -103,9 +109,9 @@ wire! {
 
     /// Who the caller is.
     "strongroom.whoami/1" pub struct WhoAmI {
-        /// `operator` or `key:<id>`.
+        /// `operator`, `key:<id>` or `service:<tenant>/<name>`.
         principal: String,
-        /// Tenant of a key.
+        /// Tenant of a key or service.
         tenant: Option<String>,
         /// Its role, as docs/access.md has it.
         #[serde(default)]
@@ -404,6 +410,39 @@ wire! {
         secret: Option<String>,
     }
 
+    /// A service that calls the management plane with certificates of its own.
+    "strongroom.service/1" pub struct Service {
+        /// Its SPIFFE id.
+        id: String,
+        /// Tenant.
+        tenant: String,
+        /// Name.
+        name: String,
+        /// What it may.
+        role: String,
+        /// When it was made.
+        created: String,
+        /// From when on its certificate is not renewed.
+        ends: String,
+        /// Whether it was revoked.
+        revoked: bool,
+        /// Its certificate; only in the answer that made it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        certificate: Option<Certificate>,
+    }
+
+    /// A certificate of a service.
+    "strongroom.certificate/1" pub struct Certificate {
+        /// The SPIFFE id that it carries.
+        id: String,
+        /// The certificate, in PEM.
+        certificate: String,
+        /// When it ends.
+        expires: String,
+        /// The certificate authority of the management plane, in PEM: whom to trust there.
+        authority: String,
+    }
+
     /// A part of the audit log.
     "strongroom.audit.entries/1" pub struct Entries {
         /// The entries that match, oldest first: OCSF 1.8.0.
@@ -533,6 +572,25 @@ request! {
         /// Days until it ends; default 30, at most 365.
         #[serde(default)]
         days: Option<u32>,
+    }
+
+    /// Makes a service.
+    pub struct ServiceCreate {
+        /// Its name.
+        name: String,
+        /// What it may.
+        role: String,
+        /// Days until its certificate is no longer renewed; default 30, at most 365.
+        #[serde(default)]
+        days: Option<u32>,
+        /// Request for its certificate (PKCS #10, PEM) of an ECDSA P-256 key.
+        request: String,
+    }
+
+    /// Asks for a fresh certificate.
+    pub struct IdentityRenew {
+        /// Request for it (PKCS #10, PEM) of an ECDSA P-256 key, the present one or a new one.
+        request: String,
     }
 }
 

@@ -130,9 +130,12 @@ pub const fn class_of(kind: EventKind) -> Class {
         K::WardenOrder => other(Form::Api, "Order"),
         K::AccessRefuse => other(Form::Api, "Access"),
         // Entity Management: 1 Create, 2 Read, 11 Deactivate.
-        K::TenantCreate | K::BomCreate | K::ApiKeyCreate | K::ScopeCreate => class(Form::Entity, 1),
+        K::TenantCreate | K::BomCreate | K::ApiKeyCreate | K::ScopeCreate | K::ServiceCreate => {
+            class(Form::Entity, 1)
+        }
         K::BomVerify | K::BomExport => class(Form::Entity, 2),
-        K::ApiKeyRevoke => class(Form::Entity, 11),
+        K::ApiKeyRevoke | K::ServiceRevoke => class(Form::Entity, 11),
+        K::ServiceRenew => other(Form::Entity, "Renew certificate"),
         K::Sign => other(Form::Entity, "Sign"),
         // Event Log Activity: 3 Export.
         K::LogExport => class(Form::Log, 3),

@@ -1,5 +1,6 @@
 //! The configuration file: one TOML document, `version = 1`, unknown keys refused with a suggestion.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -39,6 +40,9 @@ pub struct Config {
     pub users: Users,
     /// The inference listener.
     pub gateway: Gateway,
+    /// The listener of the management plane; none: the API is on the local socket alone.
+    #[serde(default)]
+    pub management: Option<Management>,
     /// What jobs may use.
     pub jobs: Jobs,
     /// What one tenant may have at once.
@@ -68,6 +72,14 @@ pub struct Users {
 #[serde(deny_unknown_fields)]
 pub struct Gateway {
     /// Address and port, `127.0.0.1:8443`; port 0 lets the kernel choose.
+    pub listen: String,
+}
+
+/// The listener of the management plane.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Management {
+    /// Address and port, `127.0.0.1:9443`; port 0 lets the kernel choose.
     pub listen: String,
 }
 
@@ -133,6 +145,18 @@ impl Config {
     /// The gateway's private directory: its certificate.
     pub fn gateway_dir(&self) -> PathBuf {
         self.state.join("gateway")
+    }
+    /// Control's directory for clients of the management plane: address and certificate authority.
+    pub fn management_dir(&self) -> PathBuf {
+        self.state.join("management")
+    }
+    /// Where control says on which address the management plane listens.
+    pub fn management_listen_file(&self) -> PathBuf {
+        self.management_dir().join("listen")
+    }
+    /// The certificate authority of the management plane, in PEM, for its clients. The gateway has another.
+    pub fn management_ca_file(&self) -> PathBuf {
+        self.management_dir().join("ca.pem")
     }
     /// Sockets.
     pub fn run_dir(&self) -> PathBuf {
@@ -244,7 +268,8 @@ impl Config {
     /// [`ConfigError`], with the place of the fault.
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
         let config: Self = parse_toml(file, text)?;
-        let refuse = |reason: String| Err(ConfigError::Value { file: file.to_owned(), reason });
+        let value = |reason: String| ConfigError::Value { file: file.to_owned(), reason };
+        let refuse = |reason: String| Err(value(reason));
         if config.version != VERSION {
             return refuse(format!("version {} is not known; write `version = {VERSION}`", config.version));
         }
@@ -263,18 +288,31 @@ impl Config {
                     .to_owned(),
             );
         }
-        let listen: Result<std::net::SocketAddr, _> = config.gateway.listen.parse();
-        match listen {
-            Err(_) => {
-                return refuse("`gateway.listen` must be an address and port, as in `127.0.0.1:8443`".into());
+        let gateway = listener(config.mode, "gateway", &config.gateway.listen).map_err(value)?;
+        if let Some(management) = &config.management {
+            let own = listener(config.mode, "management", &management.listen).map_err(value)?;
+            let overlap =
+                own.ip() == gateway.ip() || own.ip().is_unspecified() || gateway.ip().is_unspecified();
+            if own.port() != 0 && own.port() == gateway.port() && overlap {
+                return refuse(
+                    "`management.listen` and `gateway.listen` are the same: each plane has a listener of its own"
+                        .into(),
+                );
             }
-            Ok(address) if config.mode == Mode::Dev && !address.ip().is_loopback() => {
-                return refuse("`mode = \"dev\"` listens on loopback only; use `127.0.0.1`".into());
-            }
-            Ok(_) => {}
         }
         Ok(config)
     }
+}
+
+/// The address of a listener.
+fn listener(mode: Mode, section: &str, listen: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = listen
+        .parse()
+        .map_err(|_| format!("`{section}.listen` must be an address and port, as in `127.0.0.1:8443`"))?;
+    if mode == Mode::Dev && !address.ip().is_loopback() {
+        return Err(format!("`mode = \"dev\"`: `{section}` listens on loopback only; use `127.0.0.1`"));
+    }
+    Ok(address)
 }
 
 #[cfg(test)]
@@ -326,6 +364,31 @@ allow_host_image = true
         assert_eq!(caps("per_principal = \"1GiB\"").unwrap().per_principal.bytes(), 1 << 30);
         assert!(caps("per_principal = \"1 gig\"").unwrap_err().to_string().contains("`1 gig` is not a size"));
         assert!(caps("total = \"1KiB\"").unwrap_err().to_string().contains("less than `per_principal`"));
+    }
+
+    #[test]
+    fn the_planes_have_listeners_of_their_own() {
+        let with = |gateway: &str, management: &str| {
+            let text = GOOD.replace("127.0.0.1:0", gateway);
+            Config::parse("f", &format!("{text}[management]\nlisten = \"{management}\"\n"))
+        };
+        assert_eq!(Config::parse("f", GOOD).unwrap().management, None);
+        assert!(with("127.0.0.1:0", "127.0.0.1:0").is_ok(), "the kernel chooses two ports");
+        assert!(with("127.0.0.1:8443", "127.0.0.1:9443").unwrap().management.is_some());
+        assert!(with("127.0.0.1:8443", "[::1]:8443").is_ok());
+        for (gateway, management) in [
+            ("127.0.0.1:8443", "127.0.0.1:8443"),
+            ("127.0.0.1:8443", "0.0.0.0:9443"),
+            ("127.0.0.1:8443", "here"),
+        ] {
+            assert!(with(gateway, management).is_err(), "{gateway} {management}");
+        }
+        let production = |gateway: &str, management: &str| {
+            let text = GOOD.replace("\"dev\"\nnode", "\"production\"\nnode").replace("127.0.0.1:0", gateway);
+            Config::parse("f", &format!("{text}[management]\nlisten = \"{management}\"\n"))
+        };
+        assert!(production("0.0.0.0:8443", "192.0.2.1:8443").is_err(), "one takes in the other");
+        assert!(production("0.0.0.0:8443", "192.0.2.1:9443").is_ok());
     }
 
     #[test]

@@ -1,20 +1,25 @@
-//! The API of the node: HTTP/1.1 over its unix socket, one connection a request.
+//! The API of the node: HTTP/1.1 over its unix socket, or TLS 1.3 on its management plane; one connection a request.
 //!
 //! A blocking face over a single-threaded runtime: a command does one thing at a time.
 
 use std::io::{Read, Write};
+use std::net::ToSocketAddrs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base::Secret;
+use net::client::TlsRefusal;
+use net::https::Target;
 use net::{Body, Call, ClientError, Reply};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::args::ServerUrl;
 use crate::context::control_socket;
 use crate::error::{CliError, Failure};
 use crate::exit::Exit;
+use crate::identity::Identity;
 use crate::progress::Progress;
 
 /// How long a read may take until its first byte.
@@ -27,9 +32,37 @@ const ANSWER_MAX: usize = 64 << 20;
 /// A connection to one node, as one caller.
 #[derive(Debug)]
 pub(crate) struct Client {
-    state: PathBuf,
+    place: Place,
     key: Option<Secret<String>>,
     runtime: tokio::runtime::Runtime,
+}
+
+/// Where the node is.
+#[derive(Debug)]
+enum Place {
+    /// On this machine, with this state directory.
+    Local(PathBuf),
+    /// Its management plane.
+    Remote(ServerUrl, Target),
+}
+
+impl Place {
+    /// As failures name it.
+    fn shown(&self) -> String {
+        match self {
+            Self::Local(state) => state.display().to_string(),
+            Self::Remote(server, _) => server.to_string(),
+        }
+    }
+}
+
+/// Who calls over the network.
+#[derive(Debug)]
+pub(crate) enum Caller<'a> {
+    /// The holder of a key.
+    Key(Secret<String>),
+    /// A service with its certificate.
+    Service(&'a Identity),
 }
 
 /// One request.
@@ -53,16 +86,37 @@ impl Client {
     /// # Errors
     /// The runtime cannot start.
     pub(crate) fn new(state: &Path, key: Option<Secret<String>>) -> Result<Self, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(CliError::file("start", Path::new("the network runtime")))?;
-        Ok(Self { state: state.to_owned(), key, runtime })
+        Ok(Self { place: Place::Local(state.to_owned()), key, runtime: runtime()? })
     }
 
-    /// Whether requests carry a key.
-    pub(crate) const fn has_key(&self) -> bool {
-        self.key.is_some()
+    /// A client of a management plane, whose certificate authority is `authority` in PEM.
+    ///
+    /// # Errors
+    /// The server has no address, or authority or identity cannot be used.
+    pub(crate) fn remote(server: &ServerUrl, authority: &str, caller: Caller<'_>) -> Result<Self, Failure> {
+        let unreachable = |source| CliError::Unreachable { place: server.to_string(), source };
+        let address = (server.host.as_str(), server.port)
+            .to_socket_addrs()
+            .map_err(unreachable)?
+            .next()
+            .ok_or_else(|| unreachable(std::io::ErrorKind::NotFound.into()))?;
+        let tls = |error| Failure::explain(&error, Exit::Failed);
+        let (target, key) = match caller {
+            Caller::Key(key) => (Target::new(address, &server.host, authority), Some(key)),
+            Caller::Service(identity) => {
+                let target = identity.key.expose(|key| {
+                    Target::with_identity(address, &server.host, authority, &identity.certificate, key)
+                });
+                (target, None)
+            }
+        };
+        let place = Place::Remote(server.clone(), target.map_err(tls)?);
+        Ok(Self { place, key, runtime: runtime()? })
+    }
+
+    /// Whether the caller is another than the operator on this machine.
+    pub(crate) const fn has_credential(&self) -> bool {
+        self.key.is_some() || matches!(self.place, Place::Remote(..))
     }
 
     /// Reads a document.
@@ -222,15 +276,22 @@ impl Client {
         seconds: u64,
     ) -> Result<Reply, ClientError> {
         let timeout = Duration::from_secs(seconds);
-        net::unix_http::request(&control_socket(&self.state), Call { method, path, headers, body, timeout })
-            .await
+        let call = Call { method, path, headers, body, timeout };
+        match &self.place {
+            Place::Local(state) => net::unix_http::request(&control_socket(state), call).await,
+            Place::Remote(_, target) => net::https::request(target, call).await,
+        }
     }
 
     fn failed(&self, path: &str, error: ClientError) -> Failure {
+        let server = self.place.shown();
+        match error.tls_refusal() {
+            Some(TlsRefusal::Server(reason)) => return CliError::Untrusted { server, reason }.into(),
+            Some(TlsRefusal::Client(reason)) => return CliError::NotTaken { server, reason }.into(),
+            None => {}
+        }
         match error {
-            ClientError::Connect { source, .. } => {
-                CliError::Unreachable { state: self.state.clone(), source }.into()
-            }
+            ClientError::Connect { source, .. } => CliError::Unreachable { place: server, source }.into(),
             ClientError::Timeout { seconds, .. } => {
                 CliError::TimedOut { what: path.to_owned(), seconds }.into()
             }
@@ -244,6 +305,11 @@ impl Client {
             other => not_understood(path, &base::error::chain(&other)),
         }
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(built.map_err(CliError::file("start", Path::new("the network runtime")))?)
 }
 
 /// Counts what is read.

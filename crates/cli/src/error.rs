@@ -18,11 +18,11 @@ pub(crate) enum CliError {
     /// No node is known.
     #[error("no node is known here")]
     NoNode,
-    /// Nobody listens on the socket of the node.
-    #[error("the node at `{state}` does not answer")]
+    /// Nobody listens where the node is to be.
+    #[error("the node at `{place}` does not answer")]
     Unreachable {
-        /// Its state directory.
-        state: PathBuf,
+        /// Its state directory or address.
+        place: String,
         /// The kernel's answer.
         #[source]
         source: io::Error,
@@ -104,6 +104,30 @@ pub(crate) enum CliError {
         /// How it ended.
         reason: String,
     },
+    /// The server is not who the authority says.
+    #[error("the certificate of `{server}` does not verify: {reason}")]
+    Untrusted {
+        /// The server.
+        server: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The server refuses the certificate of the caller.
+    #[error("`{server}` does not take the client certificate: {reason}")]
+    NotTaken {
+        /// The server.
+        server: String,
+        /// Its alert.
+        reason: String,
+    },
+    /// A directory of an identity that cannot be used.
+    #[error("identity `{path}` cannot be used: {reason}", path = path.display())]
+    Identity {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// The file changed while it was read.
     #[error("`{path}` changed while it was read", path = .0.display())]
     Changed(PathBuf),
@@ -136,10 +160,12 @@ impl CliError {
     pub(crate) const fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::NoField { .. } => Exit::Usage,
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::NoNode => Exit::Unreachable,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::NoNode | Self::Untrusted { .. } => {
+                Exit::Unreachable
+            }
             Self::NoCode(_) => Exit::No,
             Self::Exists(_) => Exit::Conflict,
-            Self::KeyFile { .. } => Exit::NotAuthenticated,
+            Self::KeyFile { .. } | Self::NotTaken { .. } | Self::Identity { .. } => Exit::NotAuthenticated,
             _ => Exit::Failed,
         }
     }
@@ -167,6 +193,9 @@ impl Explain for CliError {
             Self::Changed(_) => "SR-CLI-0017",
             Self::NoField { .. } => "SR-CLI-0018",
             Self::Content { .. } => "SR-CLI-0019",
+            Self::Untrusted { .. } => "SR-CLI-0020",
+            Self::NotTaken { .. } => "SR-CLI-0021",
+            Self::Identity { .. } => "SR-CLI-0022",
         }
     }
 
@@ -206,6 +235,12 @@ impl Explain for CliError {
             }
             Self::Changed(_) => "stop whatever writes to it, then run the command again",
             Self::NoField { .. } => "leave `--fields` out to see all of them",
+            Self::Untrusted { .. } => {
+                "give the authority of this node with `--ca FILE`; `strongroom status` on the node names it"
+            }
+            Self::NotTaken { .. } | Self::Identity { .. } => {
+                "the operator of the node makes identities with `strongroom access service create`"
+            }
             Self::Content { .. } => "check that this is the file you mean",
         })
     }

@@ -20,6 +20,7 @@ mod confined;
 mod context;
 mod error;
 mod exit;
+mod identity;
 mod names;
 mod output;
 mod progress;

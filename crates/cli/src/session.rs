@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use base::names::Name;
 
-use crate::args::{Global, TenantArg, When};
-use crate::client::{Client, route};
+use crate::args::{Global, ServerUrl, TenantArg, When};
+use crate::client::{Caller, Client, route};
 use crate::clock;
 use crate::context::{find_state, read_context, read_key};
 use crate::error::{CliError, Failure};
+use crate::identity::Identity;
 use crate::output::{Format, Style};
-use crate::progress::Mode;
+use crate::progress::{Mode, say};
 
 /// The resolved options of one run of the program.
 #[derive(Debug)]
@@ -25,6 +26,9 @@ pub(crate) struct Session {
     pub(crate) progress: Mode,
     state: Option<PathBuf>,
     key_file: Option<PathBuf>,
+    server: Option<ServerUrl>,
+    ca: Option<PathBuf>,
+    identity: Option<PathBuf>,
 }
 
 impl Session {
@@ -44,6 +48,9 @@ impl Session {
             progress: global.progress,
             state: global.state.clone(),
             key_file: global.key_file.clone(),
+            server: global.server.clone(),
+            ca: global.ca.clone(),
+            identity: global.identity.clone(),
         }
     }
 
@@ -57,8 +64,71 @@ impl Session {
     /// # Errors
     /// None is known, or the key file cannot be used.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let (state, _) = find_state(self.state.as_deref())?;
-        Client::new(&state, read_key(self.key_file.as_deref())?)
+        let client = self.client_as_it_is()?;
+        let (Some(server), Some(dir)) = (&self.server, &self.identity) else { return Ok(client) };
+        let mut identity = Identity::read(dir)?;
+        if !identity.validity.is_due(clock::now()) {
+            return Ok(client);
+        }
+        match identity.renew(&client) {
+            Ok(_) => Client::remote(server, &self.authority(Some(&identity))?, Caller::Service(&identity)),
+            Err(failure) => {
+                let until = identity.validity.until;
+                say(&format!("the certificate, good until {until}, was not renewed: {}", failure.what));
+                Ok(client)
+            }
+        }
+    }
+
+    /// As [`Session::client`], with the certificate of the identity as it is.
+    ///
+    /// # Errors
+    /// As [`Session::client`].
+    pub(crate) fn client_as_it_is(&self) -> Result<Client, Failure> {
+        let Some(server) = &self.server else {
+            let (state, _) = find_state(self.state.as_deref())?;
+            return Client::new(&state, read_key(self.key_file.as_deref())?);
+        };
+        if let Some(dir) = &self.identity {
+            let identity = Identity::read(dir)?;
+            identity.must_be_valid(clock::now())?;
+            return Client::remote(server, &self.authority(Some(&identity))?, Caller::Service(&identity));
+        }
+        let Some(key) = read_key(self.key_file.as_deref())? else {
+            let what = "over the network nobody is known without a credential: add `--key-file FILE` or `--identity DIR`";
+            return Err(CliError::Usage(what.to_owned()).into());
+        };
+        Client::remote(server, &self.authority(None)?, Caller::Key(key))
+    }
+
+    /// The certificate authority to trust, in PEM.
+    fn authority(&self, identity: Option<&Identity>) -> Result<String, Failure> {
+        match (&self.ca, identity) {
+            (Some(file), _) => Ok(std::fs::read_to_string(file).map_err(CliError::file("read", file))?),
+            (None, Some(identity)) => Ok(identity.authority.clone()),
+            (None, None) => {
+                let what =
+                    "say whom to trust with `--ca FILE`: `strongroom status` on the node names the file";
+                Err(CliError::Usage(what.to_owned()).into())
+            }
+        }
+    }
+
+    /// The `--identity` flag.
+    pub(crate) fn identity_flag(&self) -> Option<&Path> {
+        self.identity.as_deref()
+    }
+
+    /// Where the node is, and how that is known.
+    ///
+    /// # Errors
+    /// None is known.
+    pub(crate) fn place(&self) -> Result<(String, &'static str), Failure> {
+        if let Some(server) = &self.server {
+            return Ok((server.to_string(), "flag --server"));
+        }
+        let (state, origin) = find_state(self.state.as_deref())?;
+        Ok((state.display().to_string(), origin.as_str()))
     }
 
     /// Whose thing is meant: the flag, else the key's tenant, else that of the context file, else the only one.
@@ -69,7 +139,7 @@ impl Session {
         if let Some(name) = &arg.tenant {
             return Ok(name.as_str().to_owned());
         }
-        if client.has_key() {
+        if client.has_credential() {
             let me: api::WhoAmI = client.get("/whoami")?;
             if let Some(tenant) = me.tenant {
                 return Ok(tenant);

@@ -9,9 +9,10 @@ use base::Timestamp;
 use net::apikey::ApiKey;
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 
-use crate::Fail;
 use crate::clock::now;
+use crate::http::Peer;
 use crate::node::Node;
+use crate::{Fail, services};
 
 /// Refusals logged one by one within a minute; more are counted and logged as one entry.
 const REFUSALS_A_MINUTE: usize = 60;
@@ -30,6 +31,15 @@ pub(crate) enum Identity {
         /// Its role.
         role: Role,
     },
+    /// A service of a tenant, by its client certificate.
+    Service {
+        /// The tenant.
+        tenant: String,
+        /// Tenant and name: `acme/ci`.
+        id: String,
+        /// Its role.
+        role: Role,
+    },
 }
 
 impl Identity {
@@ -38,6 +48,7 @@ impl Identity {
         match self {
             Self::Operator => "operator".to_owned(),
             Self::Key { id, .. } => format!("key:{id}"),
+            Self::Service { id, .. } => format!("service:{id}"),
         }
     }
 
@@ -45,7 +56,7 @@ impl Identity {
     pub(crate) fn confined_to(&self) -> Option<&str> {
         match self {
             Self::Operator => None,
-            Self::Key { tenant, .. } => Some(tenant),
+            Self::Key { tenant, .. } | Self::Service { tenant, .. } => Some(tenant),
         }
     }
 
@@ -53,7 +64,15 @@ impl Identity {
     pub(crate) const fn role(&self) -> Role {
         match self {
             Self::Operator => Role::PlatformOperator,
-            Self::Key { role, .. } => *role,
+            Self::Key { role, .. } | Self::Service { role, .. } => *role,
+        }
+    }
+
+    /// Tenant and name, if it is a service.
+    pub(crate) fn service(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Service { id, .. } => id.split_once('/'),
+            Self::Operator | Self::Key { .. } => None,
         }
     }
 
@@ -61,6 +80,7 @@ impl Identity {
         match self {
             Self::Operator => access::Principal::Operator,
             Self::Key { tenant, id, role } => access::Principal::Key { id, role: *role, tenant },
+            Self::Service { tenant, id, role } => access::Principal::Service { id, role: *role, tenant },
         }
     }
 }
@@ -112,16 +132,31 @@ impl From<Fail> for Refusal {
     }
 }
 
-/// Finds out who calls: a key if one is given, else the user of the peer process.
-pub(crate) fn authenticate(node: &Node, peer_uid: u32, bearer: Option<&str>) -> Result<Identity, Fail> {
-    let Some(text) = bearer else {
+/// Finds out who calls. On the local socket: a key if one is given, else the user of the peer process. Over the network
+/// nobody is the operator: one key or one client certificate says who it is, and both at once say two things.
+pub(crate) fn authenticate(node: &Node, peer: &Peer, bearer: Option<&str>) -> Result<Identity, Fail> {
+    match (peer, bearer) {
+        (Peer::Local { uid: None }, _) => Err(Fail::unauthenticated("the kernel does not say who calls")),
         // Root is the operator too: it can read the operator's files anyway.
-        return if peer_uid == node.config.users.operator || peer_uid == 0 {
+        (Peer::Local { uid: Some(uid) }, None) if *uid == node.config.users.operator || *uid == 0 => {
             Ok(Identity::Operator)
-        } else {
+        }
+        (Peer::Local { .. }, None) => {
             Err(Fail::unauthenticated("no key was given, and this user is not the node's operator"))
-        };
-    };
+        }
+        (Peer::Local { .. }, Some(key)) => authenticate_key(node, key),
+        (Peer::Remote(client), bearer) => match (&client.certificate, bearer) {
+            (None, None) => Err(Fail::unauthenticated("neither a key nor a client certificate was given")),
+            (Some(_), Some(_)) => {
+                Err(Fail::unauthenticated("a key and a client certificate were given; give one of them"))
+            }
+            (None, Some(key)) => authenticate_key(node, key),
+            (Some(certificate), None) => services::authenticate(node, certificate),
+        },
+    }
+}
+
+fn authenticate_key(node: &Node, text: &str) -> Result<Identity, Fail> {
     let refuse = || Fail::unauthenticated("the key is not known, has ended or was revoked");
     let key = ApiKey::parse(text).map_err(|_| refuse())?;
     let record = node.api_key(key.id())?.ok_or_else(refuse)?;

@@ -54,7 +54,8 @@ impl Known {
     }
 }
 
-const fn of_key(role: KeyRole) -> Role {
+/// The role of a record.
+pub(crate) const fn of_key(role: KeyRole) -> Role {
     match role {
         KeyRole::TenantAdmin => Role::TenantAdmin,
         KeyRole::Auditor => Role::Auditor,
@@ -63,15 +64,15 @@ const fn of_key(role: KeyRole) -> Role {
     }
 }
 
-/// The role that a request names, for a key; the operator's is no key's.
-fn asked_role(name: Option<&str>) -> Result<KeyRole, Fail> {
+/// The role that a request names, for a key or a service; the operator's is neither's.
+pub(crate) fn asked_role(name: Option<&str>) -> Result<KeyRole, Fail> {
     match name.map(str::parse::<Role>).transpose() {
         Ok(None | Some(Role::TenantAdmin)) => Ok(KeyRole::TenantAdmin),
         Ok(Some(Role::Auditor)) => Ok(KeyRole::Auditor),
         Ok(Some(Role::MlEngineer)) => Ok(KeyRole::MlEngineer),
         Ok(Some(Role::Deployer)) => Ok(KeyRole::Deployer),
         Ok(Some(Role::PlatformOperator)) => Err(Fail::invalid(
-            "the role `platform-operator` is that of the node's operator, and no key has it",
+            "the role `platform-operator` is that of the node's operator, and no key or service has it",
         )),
         Err(error) => Err(Fail::invalid(error.to_string())),
     }

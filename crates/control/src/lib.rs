@@ -31,9 +31,11 @@ mod keys;
 mod log;
 mod models;
 mod node;
+mod plane;
 mod posture;
 mod rollback;
 mod run;
+mod services;
 mod shares;
 mod status;
 mod tenants;
@@ -53,6 +55,7 @@ pub use fail::Fail;
 use crate::clock::now;
 use crate::keeper::Keeper;
 use crate::node::{Node, PublicKeys, correlation, local_key, open_meta, store_fail};
+use crate::plane::Plane;
 use crate::warden::Warden;
 
 /// How long the keeper may take to come up.
@@ -75,6 +78,9 @@ pub enum RunError {
         #[source]
         source: std::io::Error,
     },
+    /// The management plane cannot listen.
+    #[error(transparent)]
+    Listen(net::listener::ListenError),
 }
 
 impl From<Fail> for RunError {
@@ -88,6 +94,7 @@ impl base::Explain for RunError {
         match self {
             Self::Start(_) => "SR-CTL-0020",
             Self::Socket { .. } => "SR-CTL-0021",
+            Self::Listen(inner) => inner.code(),
         }
     }
     fn fault(&self) -> base::Fault {
@@ -104,7 +111,14 @@ impl base::Explain for RunError {
 /// [`RunError`].
 pub fn run(config: Config) -> Result<(), RunError> {
     vault::sef::self_test().map_err(|e| Fail::explained(500, &e))?;
-    let node = Arc::new(open(config)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(REQUEST_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|source| RunError::Socket { path: "runtime".to_owned(), source })?;
+    let (plane, network) = runtime.block_on(plane::open(&config))?.unzip();
+    let node = Arc::new(open(config, plane)?);
     announce(&node)?;
     sweep(&node)?;
     let pusher = Arc::clone(&node);
@@ -114,12 +128,6 @@ pub fn run(config: Config) -> Result<(), RunError> {
         jobs::restore(&restorer);
         endpoints::restore(&restorer);
     })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(REQUEST_THREADS)
-        .enable_all()
-        .build()
-        .map_err(|source| RunError::Socket { path: "runtime".to_owned(), source })?;
     let path = node.config.control_socket();
     let socket = |source| RunError::Socket { path: path.display().to_string(), source };
     runtime.block_on(async {
@@ -135,11 +143,23 @@ pub fn run(config: Config) -> Result<(), RunError> {
         std::fs::set_permissions(&path, mode).map_err(socket)?;
         log::line("serve", "ready");
         let told = Arc::clone(&node);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let leave = async move {
             shutdown().await;
             told.leaving.store(true, std::sync::atomic::Ordering::Release);
+            drop(stop);
         };
-        http::serve(Arc::clone(&node), listener, leave).await.map_err(socket)
+        let remote = network.map(|network| {
+            // It ends when the other end is dropped.
+            let stop = async { stopped.await.unwrap_or_default() };
+            tokio::spawn(plane::serve(Arc::clone(&node), network, stop))
+        });
+        let local = http::serve(Arc::clone(&node), listener, leave).await.map_err(socket);
+        if let Some(remote) = remote {
+            // Its requests had the same time to end.
+            drop(remote.await);
+        }
+        local
     })?;
     // Requests that still wait for a job's events do not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(2));
@@ -166,7 +186,7 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Fail> 
         .map_err(|e| Fail::internal("no thread to start with", e))
 }
 
-fn open(config: Config) -> Result<Node, Fail> {
+fn open(config: Config, plane: Option<Plane>) -> Result<Node, Fail> {
     let keeper = Keeper::new(config.keeper_socket());
     let since = now();
     while let Err(fail) = keeper.status() {
@@ -195,6 +215,7 @@ fn open(config: Config) -> Result<Node, Fail> {
         key_mac_key,
         policies: access::Policies::shipped().map_err(|e| Fail::internal("the rules do not load", e))?,
         refusals: auth::RefusalLog::default(),
+        plane,
         imports: imports::Imports::default(),
         jobs: jobs::Jobs::default(),
         endpoints: endpoints::Endpoints::default(),

@@ -22,6 +22,7 @@ use crate::imports::Imports;
 use crate::jobs::Jobs;
 use crate::keeper::{Keeper, Wrapped, keeper_scope};
 use crate::keygroups::{Groups, KeyRing, Member, ObjectKey, Use};
+use crate::plane::Plane;
 use crate::warden::Warden;
 use crate::{Fail, posture};
 
@@ -40,6 +41,8 @@ pub(crate) struct Node {
     /// Who may do what.
     pub(crate) policies: access::Policies,
     pub(crate) refusals: RefusalLog,
+    /// The management plane, if it listens.
+    pub(crate) plane: Option<Plane>,
     pub(crate) imports: Imports,
     pub(crate) jobs: Jobs,
     pub(crate) endpoints: Endpoints,

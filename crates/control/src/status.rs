@@ -9,15 +9,16 @@ use ops::warden::{Operation, Response};
 use store::records::{Dataset, Endpoint, EndpointState, Job, JobState, Model, ModelState, Tenant};
 use store::{PageRequest, StoreError};
 
-use crate::auth::Principal;
+use crate::auth::{Identity, Principal};
 use crate::node::{Node, store_fail};
 use crate::{Fail, endpoints};
 
 pub(crate) fn whoami(principal: &Principal) -> WhoAmI {
     let tenant = principal.confined_to().map(str::to_owned);
-    let source = match tenant {
-        None => "the user that runs this command, on the node's local socket",
-        Some(_) => "an API key",
+    let source = match **principal {
+        Identity::Operator => "the user that runs this command, on the node's local socket",
+        Identity::Key { .. } => "an API key",
+        Identity::Service { .. } => "a client certificate of the node's authority of services",
     };
     WhoAmI {
         principal: principal.actor(),
@@ -60,6 +61,8 @@ pub(crate) fn status(node: &Arc<Node>, principal: &Principal) -> Result<Status, 
         key_provider: keeper.key_provider,
         gateway,
         gateway_ca: node.config.ca_file().display().to_string(),
+        management: node.plane.as_ref().map(|plane| plane.url.clone()),
+        management_ca: node.plane.is_some().then(|| node.config.management_ca_file().display().to_string()),
         counts,
         features,
         model_public_key: node.keys.model_pem.clone(),

@@ -106,7 +106,7 @@ impl Purpose {
     }
 
     /// Name of the certificates that it issues.
-    const fn leaf(self) -> &'static str {
+    pub(crate) const fn leaf(self) -> &'static str {
         match self {
             Self::Gateway => "strongroom gateway",
             Self::Management => "strongroom management",
@@ -176,6 +176,11 @@ impl NodeCa {
     /// The authority's certificate, for clients.
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// What signs for it.
+    pub(crate) const fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
     }
 
     /// A certificate with a fresh key for these names and addresses, valid for [`LEAF_LIFE`].
@@ -276,7 +281,7 @@ fn ca_params(subject: &str, mode: Mode, now: Timestamp) -> CertificateParams {
 }
 
 /// Sets the validity: from `now` less [`BACKDATE`], for `life`.
-fn validity(params: &mut CertificateParams, now: Timestamp, life: Duration) {
+pub(crate) fn validity(params: &mut CertificateParams, now: Timestamp, life: Duration) {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let now = Duration::from_secs(now.as_millis() / 1000);
     params.not_before = epoch + now.saturating_sub(BACKDATE);

@@ -93,6 +93,36 @@ impl base::Explain for ClientError {
     }
 }
 
+/// Which side refused the other in TLS, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsRefusal {
+    /// The server's certificate does not verify.
+    Server(String),
+    /// The server refuses this client: its certificate, most likely.
+    Client(String),
+}
+
+impl ClientError {
+    /// Whether TLS is what failed. A server says only after the handshake that it does not take a certificate
+    /// (RFC 8446 section 4.4.2.4), so this may come from a connection that stood.
+    pub fn tls_refusal(&self) -> Option<TlsRefusal> {
+        let mut error: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(at) = error {
+            let inner = at.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                Some(rustls::Error::InvalidCertificate(why)) => {
+                    return Some(TlsRefusal::Server(why.to_string()));
+                }
+                Some(rustls::Error::AlertReceived(alert)) => {
+                    return Some(TlsRefusal::Client(format!("alert {alert:?}")));
+                }
+                _ => error = at.source(),
+            }
+        }
+        None
+    }
+}
+
 /// A request's body.
 pub enum Body {
     /// Nothing.

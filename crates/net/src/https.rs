@@ -11,7 +11,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::client::{Call, ClientError, Connection, Reply};
 use crate::limits::CONNECT_TIMEOUT;
-use crate::tls::client_config;
+use crate::tls::{client_config, client_config_as};
 
 /// Where to call, and whom to trust there.
 #[derive(Debug, Clone)]
@@ -30,6 +30,21 @@ impl Target {
     /// The PEM holds no usable certificate.
     pub fn new(address: SocketAddr, name: &str, ca_pem: &str) -> Result<Self, ClientError> {
         Ok(Self { address, name: name.to_owned(), tls: client_config(ca_pem)? })
+    }
+
+    /// As [`Target::new`], called with this certificate chain and its key, both PEM.
+    ///
+    /// # Errors
+    /// As [`Target::new`]; or chain and key cannot be used.
+    pub fn with_identity(
+        address: SocketAddr,
+        name: &str,
+        ca_pem: &str,
+        chain_pem: &str,
+        key_pem: &str,
+    ) -> Result<Self, ClientError> {
+        let tls = client_config_as(ca_pem, chain_pem, key_pem)?;
+        Ok(Self { address, name: name.to_owned(), tls })
     }
 }
 

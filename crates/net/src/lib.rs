@@ -14,7 +14,9 @@
 pub mod apikey;
 pub mod ca;
 pub mod client;
+mod der;
 pub mod https;
+pub mod identity;
 pub mod limits;
 pub mod listener;
 pub mod push;

@@ -12,6 +12,10 @@ pub const BACKDATE: Duration = Duration::from_secs(300);
 pub const CA_LIFE: Duration = Duration::from_secs(5 * 365 * 86_400);
 /// Life of the certificate authority of a development node.
 pub const CA_LIFE_DEV: Duration = Duration::from_secs(30 * 86_400);
+/// Life of a service's certificate: one hour. Revocation does not wait for its end.
+pub const SERVICE_LIFE: Duration = Duration::from_secs(3600);
+/// Longest request for a certificate, in PEM: one of P-256 has 400 bytes, names and attributes may add to it.
+pub const REQUEST_PEM_MAX: usize = 8 * 1024;
 /// Longest PEM file that is read.
 pub const PEM_MAX: u64 = 64 * 1024;
 

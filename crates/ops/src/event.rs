@@ -88,6 +88,12 @@ names! {
         80 ApiKeyCreate = "api_key.create",
         /// An API key was revoked.
         81 ApiKeyRevoke = "api_key.revoke",
+        /// An identity of a service was made.
+        86 ServiceCreate = "service.create",
+        /// The certificate of a service was renewed.
+        87 ServiceRenew = "service.renew",
+        /// An identity of a service was revoked.
+        88 ServiceRevoke = "service.revoke",
         /// A key scope (tenant or job) was created.
         90 ScopeCreate = "key_scope.create",
         /// A data key was wrapped.
@@ -192,7 +198,7 @@ record! {
         correlation: u128,
         /// The tenant, empty for the platform.
         tenant: Text<63>,
-        /// Who: `operator`, `key:<id>`, `job:<id>`, `platform`.
+        /// Who: `operator`, `key:<id>`, `service:<tenant>/<name>`, `job:<id>`, `platform`.
         actor: Text<128>,
         /// Kind of the asset: dataset, model, job, checkpoint, endpoint, key, node.
         asset_kind: Text<32>,

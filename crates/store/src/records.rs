@@ -303,6 +303,22 @@ records! {
         hours: Vec<(u64, u64)>,
     } owner |r| r.tenant.as_ref(), keyed |r| r.account.clone();
 
+    /// A service that may call the management plane with certificates of its own. Its name is never given to another.
+    pub struct Service in "service" ("name"), v 1, key Name {
+        /// Tenant.
+        tenant: Name,
+        /// Name.
+        name: Name,
+        /// What it may.
+        role: KeyRole,
+        /// When it was made, Unix milliseconds.
+        created_ms: u64,
+        /// From when on its certificate is not renewed, Unix milliseconds.
+        ends_ms: u64,
+        /// Whether it was revoked.
+        revoked: bool,
+    } owner |r| Some(&r.tenant), keyed |r| r.name.clone();
+
     /// Where the log entry of an inference stands.
     pub struct Receipt in "receipt" ("id"), v 1, key ReceiptId {
         /// Tenant.

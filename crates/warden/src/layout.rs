@@ -6,6 +6,7 @@
 //! | `keeper/` | keeper | 0700 | keys |
 //! | `log/` | keeper, group control | 2750 | only the keeper writes, control reads |
 //! | `control/`, `gateway/` | each its own | 0700 | private |
+//! | `management/` | control | 0711 | address and certificate authority of the management plane, for its clients |
 //! | `run/` | warden | 1711 and an access list | keeper, control, gateway bind sockets, nobody removes another's |
 //! | `run/endpoints/` | warden, group gateway | 0750 | only the gateway enters |
 //! | `logs/` | warden | 0755 | what the processes print |
@@ -45,6 +46,7 @@ pub(crate) fn make(config: &Config, separated: bool) -> Result<(), WardenError> 
         (config.log_dir(), Some(users.keeper), Some(users.control), 0o2750),
         (config.control_dir(), Some(users.control), Some(users.control), 0o700),
         (config.gateway_dir(), Some(users.gateway), Some(users.gateway), 0o700),
+        (config.management_dir(), Some(users.control), Some(users.control), 0o711),
     ] {
         directory(&path, uid.filter(|_| separated), gid.filter(|_| separated), mode)?;
     }

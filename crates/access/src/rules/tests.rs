@@ -187,6 +187,7 @@ fn any_rule() -> impl Strategy<Value = String> {
         "principal in Role::\"auditor\"".to_owned(),
         "principal is Key in Role::\"deployer\"".to_owned(),
         "principal is Operator".to_owned(),
+        "principal is Service".to_owned(),
         "principal == Key::\"example\"".to_owned(),
     ]);
     let what = prop::sample::select(vec![
@@ -206,13 +207,32 @@ fn any_rule() -> impl Strategy<Value = String> {
     })
 }
 
+#[test]
+fn a_service_may_what_a_key_of_its_role_may() {
+    let policies = shipped();
+    for operation in policies.operations().keys() {
+        for role in Role::ALL.into_iter().filter(|role| role.is_a_keys()) {
+            for tenant in ["acme", "globex"] {
+                let of = |principal| {
+                    policies.decide(&Request { principal, operation, tenant: Some(tenant), resource: "x" })
+                };
+                let service = of(Principal::Service { id: "acme/ci", role, tenant: "acme" });
+                assert_eq!(service, of(Principal::example(role, "acme")), "{role} {operation} {tenant}");
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
-    fn no_key_reaches_another_tenant(role in any_role(), operation in any_operation(), own in "\\PC{0,12}", other in "\\PC{0,12}", resource in "\\PC{0,30}") {
+    fn nobody_of_a_tenant_reaches_another(service in any::<bool>(), role in any_role(), operation in any_operation(), own in "\\PC{0,12}", other in "\\PC{0,12}", resource in "\\PC{0,30}") {
         prop_assume!(own != other && role.is_a_keys());
         let policies = shipped();
         prop_assume!(policies.operations()[&operation].kind() != "Node");
-        let principal = Principal::Key { id: "key_1", role, tenant: &own };
+        let principal = match service {
+            true => Principal::Service { id: "own/ci", role, tenant: &own },
+            false => Principal::Key { id: "key_1", role, tenant: &own },
+        };
         let of = |tenant| policies.decide(&Request { principal, operation: &operation, tenant, resource: &resource });
         for decision in [of(Some(&other)), of(None)] {
             prop_assert!(!decision.allowed && decision.reasons.contains(&"tenant-boundary".to_owned()));

@@ -65,6 +65,52 @@ pub(crate) struct Global {
     /// File with the caller's key; else STRONGROOM_KEY_FILE, else the local operator
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
+    /// Management plane of a node, to be called over the network with a key file or an identity
+    #[arg(long, global = true, value_name = "https://HOST:PORT", conflicts_with = "state")]
+    pub(crate) server: Option<ServerUrl>,
+    /// Certificate authority of that node, in PEM; default: the one beside the identity
+    #[arg(long, global = true, value_name = "FILE", requires = "server")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Directory of a service's identity, made by `strongroom access service create`
+    #[arg(long, global = true, value_name = "DIR", requires = "server", conflicts_with = "key_file")]
+    pub(crate) identity: Option<PathBuf>,
+}
+
+/// Where a management plane listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerUrl {
+    /// Name or address; must be in the certificate.
+    pub(crate) host: String,
+    /// Port.
+    pub(crate) port: u16,
+}
+
+impl std::fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') {
+            write!(f, "https://[{host}]:{port}")
+        } else {
+            write!(f, "https://{host}:{port}")
+        }
+    }
+}
+
+impl std::str::FromStr for ServerUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wanted = "write `https://HOST:PORT`";
+        let rest = text.strip_prefix("https://").ok_or(wanted)?;
+        let (host, port) = rest.strip_suffix('/').unwrap_or(rest).rsplit_once(':').ok_or(wanted)?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':');
+        let host = bare.unwrap_or(host);
+        if host.is_empty() || !host.bytes().all(plain) || (host.contains(':') != bare.is_some()) {
+            return Err(wanted);
+        }
+        Ok(Self { host: host.to_owned(), port: port.parse().map_err(|_| wanted)? })
+    }
 }
 
 /// When to use colour.

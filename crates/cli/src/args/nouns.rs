@@ -428,6 +428,54 @@ pub(crate) enum AccessCommand {
   strongroom access egress
   strongroom access egress -o json")]
     Egress,
+    /// Services that call the management plane with certificates of their own
+    #[command(subcommand)]
+    Service(ServiceCommand),
+}
+
+/// Verbs of `access service`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// Make a service: a key that stays here, and a certificate of one hour that is renewed by using it
+    #[command(before_long_help = "Examples:
+  strongroom access service create ci --role ml-engineer --tenant acme --out ci-identity
+  strongroom job list --server https://node:9443 --identity ci-identity")]
+    Create {
+        /// Its name; one that was revoked is not given again
+        name: Name,
+        /// What it may: tenant-admin, auditor, ml-engineer, deployer
+        #[arg(long, value_name = "ROLE", value_parser = key_role)]
+        role: Role,
+        /// Days until its certificate is no longer renewed, at most 365; default 30
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=365))]
+        days: Option<u32>,
+        /// New directory for key.pem, cert.pem and ca.pem
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// List the services
+    List {
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// Revoke a service: from its next request on it may do nothing
+    #[command(before_long_help = "Examples:
+  strongroom access service revoke ci --tenant acme")]
+    Revoke {
+        /// Its name
+        name: Name,
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// Renew the certificate of `--identity` now; other commands renew it when half of its hour is over
+    #[command(before_long_help = "Examples:
+  strongroom access service renew --server https://node:9443 --identity ci-identity")]
+    Renew,
 }
 
 /// Verbs of `policy`.

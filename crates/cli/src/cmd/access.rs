@@ -1,10 +1,11 @@
-//! `strongroom access`: who may do what, answered from the rules alone; and what left the node.
+//! `strongroom access`: who may do what, answered from the rules alone; the services that may call; what left the node.
 
 use access::{Policies, Principal, Request};
 use base::names::Name;
 use serde_json::json;
 
 use super::policy::{load, refused};
+use super::service;
 use crate::args::AccessCommand;
 use crate::error::{CliError, Failure};
 use crate::exit::Exit;
@@ -29,10 +30,16 @@ const EGRESS: &[Column] = &[
 
 /// Runs it. A denial is the answer no.
 pub(crate) fn run(session: &Session, command: AccessCommand) -> Result<Answer, Failure> {
-    let AccessCommand::Check { role, tenant, within, operation, resource, why, policy } = command else {
-        let page: api::Page<api::Egress> = session.client()?.get("/egress")?;
-        let empty = "nothing left the node yet";
-        return Ok(Answer::list("strongroom.egress.list/1", &page.items, EGRESS, empty));
+    let (role, tenant, within, operation, resource, why, policy) = match command {
+        AccessCommand::Check { role, tenant, within, operation, resource, why, policy } => {
+            (role, tenant, within, operation, resource, why, policy)
+        }
+        AccessCommand::Service(command) => return service::run(session, command),
+        AccessCommand::Egress => {
+            let page: api::Page<api::Egress> = session.client()?.get("/egress")?;
+            let empty = "nothing left the node yet";
+            return Ok(Answer::list("strongroom.egress.list/1", &page.items, EGRESS, empty));
+        }
     };
     let policies = match policy {
         Some(file) => load(&file)?,

@@ -32,6 +32,8 @@ const STOP: Duration = Duration::from_secs(30);
 const USERS: [u32; 3] = [890_001, 890_002, 890_003];
 /// Lines of each log shown when a start fails.
 const TAIL_LINES: usize = 8;
+/// Where the management plane of a development node listens: the kernel chooses the port.
+const MANAGEMENT: &str = "127.0.0.1:0";
 /// Programs that must lie beside this one.
 const PROGRAMS: [&str; 4] =
     ["strongroom-warden", "strongroom-keeper", "strongroom-porter", "strongroom-runtime"];
@@ -105,7 +107,8 @@ fn configure(state: &Path, programs: &Path, listen: SocketAddr) -> Result<(PathB
     let text = format!(
         "# Written by `strongroom dev`, again at each start; what you set below [tenants] and [egress] stays.\nversion = 1\nmode = \"dev\"\nnode = \"dev\"\n\
          state = {state}\nprograms = {programs}\n\n[users]\nkeeper = {keeper}\ncontrol = {control}\n\
-         gateway = {gateway}\noperator = {own}\n\n[gateway]\nlisten = \"{listen}\"\n\n[jobs]\nallow_host_image = true\n\n\
+         gateway = {gateway}\noperator = {own}\n\n[gateway]\nlisten = \"{listen}\"\n\n\
+         [management]\nlisten = \"{MANAGEMENT}\"\n\n[jobs]\nallow_host_image = true\n\n\
          [tenants]\nrunning_jobs = {jobs}\nendpoints = {endpoints}\n\n\
          [egress]\nper_principal = \"{each}\"\ntotal = \"{total}\"\n",
         state = quoted(state)?,
@@ -250,6 +253,8 @@ fn announce(
         "socket": config.control_socket(),
         "gateway": status.gateway,
         "gateway_ca": status.gateway_ca,
+        "management": status.management,
+        "management_ca": status.management_ca,
         "log_key": status.log_key,
         "simulated": status.simulated,
         "ready_ms": ready_ms,
@@ -277,6 +282,8 @@ fn announce(
     text.push_str(&format!("\n  state         {}\n", config.state.display()));
     text.push_str(&format!("  gateway       {}\n", status.gateway.as_deref().unwrap_or("-")));
     text.push_str(&format!("  authority     {}\n", status.gateway_ca));
+    text.push_str(&format!("  management    {}\n", status.management.as_deref().unwrap_or("-")));
+    text.push_str(&format!("  authority     {}\n", status.management_ca.as_deref().unwrap_or("-")));
     text.push_str(&format!("  audit log key {}\n", status.log_key));
     match &context {
         Some(path) => {

@@ -20,6 +20,7 @@ pub(crate) mod policy;
 pub(crate) mod posture;
 pub(crate) mod receipt;
 pub(crate) mod serve;
+mod service;
 pub(crate) mod sign;
 pub(crate) mod status;
 pub(crate) mod tenant;

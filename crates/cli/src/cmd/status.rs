@@ -1,6 +1,5 @@
 //! `strongroom status` and `strongroom whoami`.
 
-use crate::context::find_state;
 use crate::error::Failure;
 use crate::output::{Answer, Column, Kind, View};
 use crate::session::Session;
@@ -40,6 +39,10 @@ fn text(status: &api::Status) -> String {
         Some(url) => out.push_str(&format!("  gateway    {url}, authority {}\n", status.gateway_ca)),
         None => out.push_str("  gateway    ! not listening\n"),
     }
+    match (&status.management, &status.management_ca) {
+        (Some(url), Some(ca)) => out.push_str(&format!("  management {url}, authority {ca}\n")),
+        _ => out.push_str("  management on the local socket alone\n"),
+    }
     for (i, what) in status.simulated.iter().enumerate() {
         out.push_str(&format!("  {}  {what}\n", if i == 0 { "simulated" } else { "         " }));
     }
@@ -65,12 +68,12 @@ pub(crate) fn whoami(session: &Session) -> Result<Answer, Failure> {
         Column::new("state", "NODE AT", Kind::Plain),
         Column::new("state_source", "FOUND BY", Kind::Plain),
     ];
-    let (state, origin) = find_state(session.state_flag())?;
+    let (place, origin) = session.place()?;
     let me: api::WhoAmI = session.client()?.get("/whoami")?;
     let mut json = api::to_json(&me);
     if let serde_json::Value::Object(map) = &mut json {
-        map.insert("state".to_owned(), state.display().to_string().into());
-        map.insert("state_source".to_owned(), origin.as_str().into());
+        map.insert("state".to_owned(), place.into());
+        map.insert("state_source".to_owned(), origin.into());
     }
     Ok(Answer::of(json, View::Record { columns: COLUMNS }))
 }

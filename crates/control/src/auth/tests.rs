@@ -12,8 +12,17 @@ fn route(operation: &str) -> &'static Route {
     TABLE.iter().find(|r| r.operation == operation).unwrap()
 }
 
+fn service(role: Role) -> Identity {
+    Identity::Service { tenant: "acme".to_owned(), id: "acme/ci".to_owned(), role }
+}
+
 fn ask(role: Role, operation: &str, tenant: Option<&str>) -> Result<Principal, Refusal> {
-    authorise(&Policies::shipped().unwrap(), key(role), route(operation), tenant, "x")
+    let policies = Policies::shipped().unwrap();
+    let answer = authorise(&policies, key(role), route(operation), tenant, "x");
+    let other = authorise(&policies, service(role), route(operation), tenant, "x");
+    // A service may what a key of its role may, and is told the same.
+    assert_eq!(answer.as_ref().err(), other.as_ref().err(), "{role} {operation}");
+    answer
 }
 
 #[test]

@@ -12,8 +12,8 @@ use super::{BodyReader, LineSender, Pass, Reply};
 use crate::auth::Principal;
 use crate::node::Node;
 use crate::{
-    Fail, auditlog, datasets, egress, endpoints, images, imports, jobs, keys, models, posture, status,
-    tenants,
+    Fail, auditlog, datasets, egress, endpoints, images, imports, jobs, keys, models, posture, services,
+    status, tenants,
 };
 
 /// A request that may be handled.
@@ -80,6 +80,7 @@ pub(crate) fn handle(operation: &str, call: &Call<'_>, input: Input) -> Result<R
             "job" => job(operation, call, &bytes),
             "model" | "bom" => model(operation, call),
             "endpoint" | "key" => serving(operation, call, &bytes),
+            "service" | "identity" => identity(operation, call, &bytes),
             "audit" | "receipt" => log(operation, call),
             _ => rest(operation, call, &bytes),
         },
@@ -187,6 +188,19 @@ fn serving(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail
         "key.create" => json(&keys::create(node, principal, &tenant, &body::<api::KeyCreate>(bytes)?)?),
         "key.list" => json(&keys::list(node, &tenant)?),
         "key.revoke" => json(&keys::revoke(node, principal, &tenant, params.need("id")?)?),
+        other => return Err(Fail::internal("an endpoint without a handler", other)),
+    })
+}
+
+fn identity(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
+    let Call { node, principal, .. } = call;
+    Ok(match operation {
+        "service.create" => {
+            json(&services::create(node, principal, &call.tenant()?, &body::<api::ServiceCreate>(bytes)?)?)
+        }
+        "service.list" => json(&services::list(node, &call.tenant()?)?),
+        "service.revoke" => json(&services::revoke(node, principal, &call.tenant()?, &call.named()?)?),
+        "identity.renew" => json(&services::renew(node, principal, &body::<api::IdentityRenew>(bytes)?)?),
         other => return Err(Fail::internal("an endpoint without a handler", other)),
     })
 }

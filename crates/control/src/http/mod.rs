@@ -1,4 +1,4 @@
-//! The API over the local socket: every request goes through the table of endpoints, authentication and
+//! The API, over the local socket and the management plane alike: every request goes through the table of endpoints, authentication and
 //! authorisation here, before any handler sees it.
 
 mod gate;
@@ -6,43 +6,67 @@ mod handlers;
 mod route;
 mod stream;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use axum::serve::IncomingStream;
 use base::id::EventId;
 use http_body_util::{BodyExt, Limited};
+use net::listener::Client;
 use tokio::net::UnixListener;
 
 pub(crate) use gate::{Gate, Pass};
 pub(crate) use stream::{BodyReader, LineSender};
 
 use crate::Fail;
-use crate::auth::{Identity, Refusal, authenticate, authorise};
+use crate::auth::{Identity, Principal, Refusal, authenticate, authorise};
 use crate::clock::{now, random};
 use crate::node::Node;
 
 /// Longest JSON request: a job file is at most 256 KiB.
 const JSON_MAX: usize = 1024 * 1024;
 /// How long requests under way may go on when the process is told to end; the warden waits 5 s.
-const LEAVE_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+pub(crate) const LEAVE_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+/// Of the body of a request that is refused, at most this much is still taken.
+const DRAIN_MAX: usize = 64 * 1024;
+/// And for at most this long.
+const DRAIN_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 /// Longest wait for a whole JSON request.
 const BODY_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// User of the process at the other end of the socket, as the kernel says.
-#[derive(Debug, Clone, Copy)]
-struct Peer {
-    uid: Option<u32>,
+/// What is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub(crate) enum Peer {
+    /// A process of this machine, on the local socket.
+    Local {
+        /// Its user, as the kernel says.
+        uid: Option<u32>,
+    },
+    /// A client of the management plane.
+    Remote(Arc<Client>),
+}
+
+impl Peer {
+    /// Who it is to the log, before it is known.
+    fn label(&self) -> String {
+        match self {
+            Self::Local { uid: Some(uid) } => format!("uid:{uid}"),
+            Self::Local { uid: None } => "uid:unknown".to_owned(),
+            Self::Remote(client) => format!("addr:{}", client.address.to_canonical()),
+        }
+    }
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { uid: stream.io().peer_cred().ok().map(|cred| cred.uid()) }
+        Self::Local { uid: stream.io().peer_cred().ok().map(|cred| cred.uid()) }
     }
 }
 
@@ -88,25 +112,46 @@ async fn dispatch(
     ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
 ) -> Response {
+    respond(node, peer, request).await
+}
+
+/// Answers one request, whichever way it came.
+pub(crate) async fn respond(node: Arc<Node>, peer: Peer, request: Request) -> Response {
     let id = random::<10>().map(|r| EventId::new(now(), r).to_string()).unwrap_or_default();
-    match answer(node, peer, request).await {
+    let (parts, body) = request.into_parts();
+    let answer = match admit(&node, peer, &parts).await {
+        Ok(admitted) => handle(node, admitted, body).await,
+        Err(fail) => {
+            drain(body).await;
+            Err(fail)
+        }
+    };
+    match answer {
         Ok(reply) => success(reply, &id),
         Err(fail) => problem(&fail, &id),
     }
 }
 
-async fn answer(node: Arc<Node>, peer: Peer, request: Request) -> Result<Reply, Fail> {
-    let (parts, body) = request.into_parts();
+/// A request that may be handled.
+struct Admitted {
+    route: &'static api::Route,
+    params: route::Params,
+    query: BTreeMap<String, String>,
+    principal: Principal,
+    pass: Pass,
+}
+
+/// Decides by its head alone whether a request is handled.
+async fn admit(node: &Arc<Node>, peer: Peer, parts: &Parts) -> Result<Admitted, Fail> {
     let path = parts.uri.path().to_owned();
     let (route, params) = route::find(&parts.method, &path)
         .ok_or_else(|| Fail::not_found("endpoint", &format!("{} {path}", parts.method)))?;
     let bearer = bearer(&parts.headers)?;
-    let uid = peer.uid.ok_or_else(|| Fail::unauthenticated("the kernel does not say who calls"))?;
-    let (checker, found) = (Arc::clone(&node), params.get("tenant").map(str::to_owned));
+    let (checker, found) = (Arc::clone(node), params.get("tenant").map(str::to_owned));
     let thing = params.thing(route);
     let principal = blocking(move || {
-        let identity = authenticate(&checker, uid, bearer.as_deref());
-        let who = identity.as_ref().map_or_else(|_| format!("uid:{uid}"), Identity::actor);
+        let identity = authenticate(&checker, &peer, bearer.as_deref());
+        let who = identity.as_ref().map_or_else(|_| peer.label(), Identity::actor);
         let own = identity.as_ref().ok().and_then(Identity::confined_to).map(str::to_owned);
         let result = identity
             .map_err(Refusal::from)
@@ -120,6 +165,11 @@ async fn answer(node: Arc<Node>, peer: Peer, request: Request) -> Result<Reply, 
     .await?;
     let pass = node.gate.enter(principal.confined_to())?;
     let query = route::query(parts.uri.query().unwrap_or(""))?;
+    Ok(Admitted { route, params, query, principal, pass })
+}
+
+async fn handle(node: Arc<Node>, admitted: Admitted, body: Body) -> Result<Reply, Fail> {
+    let Admitted { route, params, query, principal, pass } = admitted;
     let input = match route.operation {
         "import.file" => handlers::Input::Upload(BodyReader::spawn(body)),
         _ => {
@@ -141,6 +191,13 @@ async fn answer(node: Arc<Node>, peer: Peer, request: Request) -> Result<Reply, 
         handlers::handle(route.operation, &call, input)
     })
     .await
+}
+
+/// Takes some of the body of a request that is refused, so that a client that is still sending reads the refusal instead
+/// of a reset; beyond that it is cut.
+async fn drain(body: Body) {
+    // Not ended in time, or longer: the refusal is sent all the same.
+    drop(tokio::time::timeout(DRAIN_WAIT, Limited::new(body, DRAIN_MAX).collect()).await);
 }
 
 /// Handlers wait for disks and other processes, so they run on threads that may.

@@ -51,6 +51,8 @@ const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE egress (owner TEXT NOT NULL, account TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
         PRIMARY KEY (owner, account)) STRICT, WITHOUT ROWID;
+    CREATE TABLE service (owner TEXT NOT NULL, name TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
+        PRIMARY KEY (owner, name)) STRICT, WITHOUT ROWID;
 ",
 ];
 

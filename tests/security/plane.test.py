@@ -483,7 +483,7 @@ def slow_and_many_clients_hold_nobody_up(plane):
     for number in range(OF_ONE - 4):
         stream = plane.connect("127.0.0.1")
         half = request("/v1/whoami", plane.keys["acme"])[:-20] if number % 2 else request(
-            "/v1/tenants/acme/keys", plane.keys["acme"], "POST", "Content-Length: 100\r\n") + b"{"
+            "/v1/tenants/acme/keys", plane.keys["acme"], "POST", "Content-Type: application/json\r\nContent-Length: 100\r\n") + b"{"
         stream.sendall(half)
         slow.append(stream)
     check(plane.answers() < 3, "half requests hold up another client")

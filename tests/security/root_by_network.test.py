@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from node import ROOT, Failed, Node, check, needs_root, run_tests, wait_for  # noqa: E402
+from node import ROOT, Failed, Node, UnixHttp, check, needs_root, run_tests, wait_for  # noqa: E402
 
 INSIDE = "STRONGROOM_TEST_INSIDE"
 CONFIG, DROP_IN = "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/50-cloud-init.conf"
@@ -268,7 +268,10 @@ def what_is_not_in_the_list_is_refused(node):
     row = probe(node, "AC-2")
     check(row["status"] == "unknown" and "not built" in row["reason"], row)
     told = "\n".join(row["evidence"])
-    check("`POST /v1/exec`: 404" in told and "without a receipt" in told and "positive control" in told, told)
+    connection = UnixHttp(node.ready["socket"])
+    connection.request("POST", "/v1/exec", "{}", {"Content-Type": "application/json"})
+    check(connection.getresponse().status == 404, "the operator may exec")
+    check("`POST /v1/exec`: 401" in told and "no such operation" in told and "without a receipt" in told and "positive control" in told, told)
 
 
 TESTS = [

@@ -9,12 +9,15 @@
 //! **Invariants.** Answers carry `schema`; fields are only ever added. Requests refuse unknown members. Digests
 //! are 64 lower-case hex characters, times RFC 3339 in UTC with milliseconds, sizes bytes.
 
+mod openapi;
 mod problem;
+pub mod shape;
 mod table;
 mod types;
 
+pub use openapi::openapi;
 pub use problem::Problem;
-pub use table::{Effect, Method, Route, TABLE, Who};
+pub use table::{Effect, Input, Method, Output, Query, Route, TABLE, Who};
 pub use types::*;
 
 /// Prefix of every route.

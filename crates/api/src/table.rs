@@ -1,4 +1,14 @@
-//! The one table of endpoints: router, authorisation and command line derive from it.
+//! The one table of endpoints: router, authorisation, OpenAPI document and command line derive from it.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use crate::shape::{self, SchemaOf};
+use crate::{
+    Certificate, Checkpoint, Dataset, Document, Egress, Endpoint, EndpointDeploy, Entries, File,
+    IdentityRenew, Image, Import, ImportBegin, Imported, Job, JobEvent, JobResume, JobRun, Key, KeyCreate,
+    LogFiles, Model, Page, Posture, Receipt, Service, ServiceCreate, Status, TenantCreate, Verification,
+    WhoAmI,
+};
 
 /// HTTP method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +19,17 @@ pub enum Method {
     Post,
     /// Uploads.
     Put,
+}
+
+impl Method {
+    /// As HTTP writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
 }
 
 /// What a call does to the world.
@@ -22,8 +43,48 @@ pub enum Effect {
     Destructive,
 }
 
+/// A parameter of the query.
+#[derive(Debug, Clone, Copy)]
+pub struct Query {
+    /// Its name.
+    pub name: &'static str,
+    /// What it asks for.
+    pub about: &'static str,
+    /// What it looks like.
+    pub shape: SchemaOf,
+}
+
+/// What a request carries.
+#[derive(Debug, Clone, Copy)]
+pub enum Input {
+    /// Nothing.
+    Empty,
+    /// A document, whole and in JSON.
+    Json(SchemaOf),
+    /// Bytes of any kind and any length, taken as they come.
+    Bytes,
+}
+
+/// What a success answers.
+#[derive(Debug, Clone, Copy)]
+pub enum Output {
+    /// A document.
+    Json {
+        /// Its type.
+        shape: SchemaOf,
+        /// What its member `schema` says.
+        schema: &'static str,
+    },
+    /// A file that carries a type of its own.
+    File(&'static str),
+    /// Bytes that are made while they are sent, of this type.
+    Stream(&'static str),
+    /// One document a line, as it happens.
+    Lines(SchemaOf),
+}
+
 /// One endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Route {
     /// Method.
     pub method: Method,
@@ -38,6 +99,16 @@ pub struct Route {
     /// Kind of the audit event that a call leaves, as `ops::event::EventKind` names it; `none` for reads of
     /// metadata.
     pub audit: &'static str,
+    /// What it does, for people; one line.
+    pub summary: &'static str,
+    /// Parameters of the query; all may be left out, others are refused.
+    pub query: &'static [Query],
+    /// What a request carries.
+    pub input: Input,
+    /// What a success answers.
+    pub output: Output,
+    /// Whether it makes something, so that a repeated request with the same `Idempotency-Key` makes no second one.
+    pub creates: bool,
 }
 
 /// For whom an endpoint exists.
@@ -59,7 +130,145 @@ const fn route(
     who: Who,
     audit: &'static str,
 ) -> Route {
-    Route { method, path, operation, effect, who, audit }
+    Route {
+        method,
+        path,
+        operation,
+        effect,
+        who,
+        audit,
+        summary: "",
+        query: &[],
+        input: Input::Empty,
+        output: Output::File("application/json"),
+        creates: false,
+    }
+}
+
+/// The rest of a row, in the order in which one would say it.
+impl Route {
+    const fn says(self, summary: &'static str) -> Self {
+        Self { summary, ..self }
+    }
+
+    const fn asks(self, query: &'static [Query]) -> Self {
+        Self { query, ..self }
+    }
+
+    const fn takes<T: JsonSchema>(self) -> Self {
+        Self { input: Input::Json(schema::<T>), ..self }
+    }
+
+    const fn takes_bytes(self) -> Self {
+        Self { input: Input::Bytes, ..self }
+    }
+
+    const fn answers<T: Document + JsonSchema>(self) -> Self {
+        let shape = schema::<T>;
+        Self { output: Output::Json { shape, schema: T::SCHEMA }, ..self }
+    }
+
+    const fn lists<T: Document + JsonSchema>(self) -> Self {
+        self.asks(PAGING).answers::<Page<T>>()
+    }
+
+    const fn answers_lines<T: JsonSchema>(self) -> Self {
+        Self { output: Output::Lines(schema::<T>), ..self }
+    }
+
+    const fn gives(self, output: Output) -> Self {
+        Self { output, ..self }
+    }
+
+    const fn creates(self) -> Self {
+        Self { creates: true, ..self }
+    }
+
+    /// Names of the parameters in the path, in its order.
+    pub fn path_params(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.path
+            .split('/')
+            .filter_map(|part| Some(part.strip_prefix('{')?.strip_suffix('}')?.trim_start_matches('*')))
+    }
+
+    /// What a parameter of the path looks like.
+    pub fn path_shape(&self, name: &str) -> SchemaOf {
+        let under = |noun: &str| self.path.contains(noun);
+        match name {
+            "job" => schema::<shape::JobName>,
+            "version" => schema::<shape::Version>,
+            "digest" => schema::<shape::ImageDigest>,
+            "path" => schema::<shape::FilePath>,
+            "id" if under("/imports/") => schema::<shape::ImportId>,
+            "id" if under("/keys/") => schema::<shape::KeyId>,
+            "id" => schema::<shape::ReceiptId>,
+            _ => schema::<shape::Name>,
+        }
+    }
+
+    /// Whether answers carry a validator (RFC 9110 section 8.8): what is read whole can be asked for again.
+    pub const fn validates(&self) -> bool {
+        matches!(self.method, Method::Get) && matches!(self.output, Output::Json { .. } | Output::File(_))
+    }
+
+    /// Whether pages of a list are answered.
+    pub fn is_list(&self) -> bool {
+        self.query.iter().any(|q| q.name == "after")
+    }
+
+    /// Statuses of the refusals that a caller may meet here; a body of problem details comes with each.
+    pub fn refusals(&self) -> Vec<u16> {
+        let logged = self.effect != Effect::Read || self.audit != "none";
+        let mut statuses = vec![400, 401, 403, 429, 500, 503];
+        let mut also = |when: bool, more: &[u16]| statuses.extend(more.iter().filter(|_| when));
+        // A search names a tenant in its query.
+        also(self.path.contains('{') || self.operation == "audit.search", &[404]);
+        also(!matches!(self.input, Input::Empty), &[413, 415]);
+        // The state of the node holds what the warden says of the host.
+        also(logged || self.operation == "status", &[409, 422, 507]);
+        statuses.sort_unstable();
+        statuses.dedup();
+        statuses
+    }
+}
+
+const PAGING: &[Query] = &[
+    Query { name: "limit", about: "Most items of this page.", shape: schema::<shape::Limit> },
+    Query {
+        name: "after",
+        about: "`next` of the page before, of this list and this caller's view of it.",
+        shape: schema::<shape::Cursor>,
+    },
+];
+
+const SEARCH: &[Query] = &[
+    Query {
+        name: "from",
+        about: "Index of the first entry that is looked at.",
+        shape: schema::<shape::Index>,
+    },
+    Query {
+        name: "last",
+        about: "Look at so many of the newest entries; instead of `from`.",
+        shape: schema::<shape::Index>,
+    },
+    Query { name: "limit", about: "Most entries of the answer.", shape: schema::<shape::Limit> },
+    Query {
+        name: "tenant",
+        about: "Entries of this tenant; a key sees those of its own.",
+        shape: schema::<shape::Name>,
+    },
+    Query {
+        name: "kind",
+        about: "Kind of the event, or the first words of it: `job`, `job.start`.",
+        shape: schema::<shape::SearchText>,
+    },
+    Query { name: "correlation", about: "Entries of one operation.", shape: schema::<shape::SearchText> },
+    Query { name: "text", about: "Text that stands in the entry.", shape: schema::<shape::SearchText> },
+];
+
+fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
 }
 
 use Effect::{Change, Destructive, Read};
@@ -68,12 +277,31 @@ use Who::{Any, Operator, Tenant};
 
 /// Every endpoint.
 pub const TABLE: &[Route] = &[
-    route(Get, "/status", "status", Read, Any, "none"),
-    route(Get, "/whoami", "whoami", Read, Any, "none"),
-    route(Post, "/tenants", "tenant.create", Change, Operator, "tenant.create"),
-    route(Get, "/tenants", "tenant.list", Read, Any, "none"),
-    route(Get, "/tenants/{tenant}", "tenant.show", Read, Tenant, "none"),
-    route(Post, "/tenants/{tenant}/imports", "import.begin", Change, Tenant, "dataset.import"),
+    route(Get, "/status", "status", Read, Any, "none")
+        .says("State of the node, problems first")
+        .answers::<Status>(),
+    route(Get, "/whoami", "whoami", Read, Any, "none")
+        .says("Who the caller is to the node, and how it knows")
+        .answers::<WhoAmI>(),
+    route(Get, "/openapi.json", "api.openapi", Read, Any, "none")
+        .says("This description: OpenAPI 3.1")
+        .gives(Output::File("application/json")),
+    route(Post, "/tenants", "tenant.create", Change, Operator, "tenant.create")
+        .says("Makes a tenant with a key of its own")
+        .takes::<TenantCreate>()
+        .answers::<crate::Tenant>()
+        .creates(),
+    route(Get, "/tenants", "tenant.list", Read, Any, "none")
+        .says("Tenants that the caller may know")
+        .lists::<crate::Tenant>(),
+    route(Get, "/tenants/{tenant}", "tenant.show", Read, Tenant, "none")
+        .says("One tenant")
+        .answers::<crate::Tenant>(),
+    route(Post, "/tenants/{tenant}/imports", "import.begin", Change, Tenant, "dataset.import")
+        .says("Begins an import; files are uploaded into it, then it is committed")
+        .takes::<ImportBegin>()
+        .answers::<Import>()
+        .creates(),
     route(
         Put,
         "/tenants/{tenant}/imports/{id}/files/{*path}",
@@ -81,10 +309,20 @@ pub const TABLE: &[Route] = &[
         Change,
         Tenant,
         "dataset.import",
-    ),
-    route(Post, "/tenants/{tenant}/imports/{id}/commit", "import.commit", Change, Tenant, "dataset.import"),
-    route(Get, "/tenants/{tenant}/datasets", "dataset.list", Read, Tenant, "none"),
-    route(Get, "/tenants/{tenant}/datasets/{name}/{version}", "dataset.show", Read, Tenant, "none"),
+    )
+    .says("Uploads one file of an import; it is sealed as it comes")
+    .takes_bytes()
+    .answers::<File>(),
+    route(Post, "/tenants/{tenant}/imports/{id}/commit", "import.commit", Change, Tenant, "dataset.import")
+        .says("Ends an import and makes what it is for")
+        .answers::<Imported>()
+        .creates(),
+    route(Get, "/tenants/{tenant}/datasets", "dataset.list", Read, Tenant, "none")
+        .says("Data sets, without their files")
+        .lists::<Dataset>(),
+    route(Get, "/tenants/{tenant}/datasets/{name}/{version}", "dataset.show", Read, Tenant, "none")
+        .says("One version of a data set")
+        .answers::<Dataset>(),
     route(
         Post,
         "/tenants/{tenant}/datasets/{name}/{version}/verify",
@@ -92,18 +330,45 @@ pub const TABLE: &[Route] = &[
         Read,
         Tenant,
         "dataset.verify",
-    ),
-    route(Get, "/tenants/{tenant}/images", "image.list", Read, Tenant, "none"),
-    route(Get, "/tenants/{tenant}/images/{digest}", "image.show", Read, Tenant, "none"),
-    route(Post, "/tenants/{tenant}/jobs", "job.run", Change, Tenant, "job.submit"),
-    route(Get, "/tenants/{tenant}/jobs", "job.list", Read, Tenant, "none"),
-    route(Get, "/tenants/{tenant}/jobs/{job}", "job.show", Read, Tenant, "none"),
-    route(Get, "/tenants/{tenant}/jobs/{job}/events", "job.watch", Read, Tenant, "none"),
-    route(Post, "/tenants/{tenant}/jobs/{job}/stop", "job.stop", Destructive, Tenant, "job.stop"),
-    route(Post, "/tenants/{tenant}/jobs/{job}/resume", "job.resume", Change, Tenant, "job.resume"),
-    route(Get, "/tenants/{tenant}/jobs/{job}/checkpoints", "job.checkpoint.list", Read, Tenant, "none"),
-    route(Get, "/tenants/{tenant}/models", "model.list", Read, Tenant, "none"),
-    route(Get, "/tenants/{tenant}/models/{name}/{version}", "model.show", Read, Tenant, "none"),
+    )
+    .says("Opens every file of a data set and compares it with its digest")
+    .answers::<Verification>(),
+    route(Get, "/tenants/{tenant}/images", "image.list", Read, Tenant, "none")
+        .says("Images, without their packages")
+        .lists::<Image>(),
+    route(Get, "/tenants/{tenant}/images/{digest}", "image.show", Read, Tenant, "none")
+        .says("One image")
+        .answers::<Image>(),
+    route(Post, "/tenants/{tenant}/jobs", "job.run", Change, Tenant, "job.submit")
+        .says("Submits a job; what it reads is pinned by digest")
+        .takes::<JobRun>()
+        .answers::<Job>()
+        .creates(),
+    route(Get, "/tenants/{tenant}/jobs", "job.list", Read, Tenant, "none")
+        .says("Jobs, the oldest first")
+        .lists::<Job>(),
+    route(Get, "/tenants/{tenant}/jobs/{job}", "job.show", Read, Tenant, "none")
+        .says("One job")
+        .answers::<Job>(),
+    route(Get, "/tenants/{tenant}/jobs/{job}/events", "job.watch", Read, Tenant, "none")
+        .says("What happens to a job, a line an event, until it ends")
+        .answers_lines::<JobEvent>(),
+    route(Post, "/tenants/{tenant}/jobs/{job}/stop", "job.stop", Destructive, Tenant, "job.stop")
+        .says("Stops a job; its newest checkpoint stays")
+        .answers::<Job>(),
+    route(Post, "/tenants/{tenant}/jobs/{job}/resume", "job.resume", Change, Tenant, "job.resume")
+        .says("Goes on with a job that was held, stopped or failed")
+        .takes::<JobResume>()
+        .answers::<Job>(),
+    route(Get, "/tenants/{tenant}/jobs/{job}/checkpoints", "job.checkpoint.list", Read, Tenant, "none")
+        .says("Sealed checkpoints of a job, the oldest first")
+        .lists::<Checkpoint>(),
+    route(Get, "/tenants/{tenant}/models", "model.list", Read, Tenant, "none")
+        .says("Models")
+        .lists::<Model>(),
+    route(Get, "/tenants/{tenant}/models/{name}/{version}", "model.show", Read, Tenant, "none")
+        .says("One version of a model")
+        .answers::<Model>(),
     route(
         Post,
         "/tenants/{tenant}/models/{name}/{version}/verify",
@@ -111,7 +376,9 @@ pub const TABLE: &[Route] = &[
         Read,
         Tenant,
         "model.verify",
-    ),
+    )
+    .says("Verifies signature, Model BoM and bytes of a model")
+    .answers::<Verification>(),
     route(
         Get,
         "/tenants/{tenant}/models/{name}/{version}/signature",
@@ -119,7 +386,9 @@ pub const TABLE: &[Route] = &[
         Read,
         Tenant,
         "none",
-    ),
+    )
+    .says("Signature bundle of a model, as OMS writes it")
+    .gives(Output::File("application/json")),
     route(
         Get,
         "/tenants/{tenant}/models/{name}/{version}/files/{*path}",
@@ -127,11 +396,23 @@ pub const TABLE: &[Route] = &[
         Read,
         Tenant,
         "model.export",
-    ),
-    route(Get, "/tenants/{tenant}/models/{name}/{version}/bom", "bom.export", Read, Tenant, "bom.export"),
-    route(Post, "/tenants/{tenant}/endpoints", "endpoint.deploy", Change, Tenant, "endpoint.deploy"),
-    route(Get, "/tenants/{tenant}/endpoints", "endpoint.list", Read, Tenant, "none"),
-    route(Get, "/tenants/{tenant}/endpoints/{name}", "endpoint.show", Read, Tenant, "none"),
+    )
+    .says("One file of a model, opened")
+    .gives(Output::Stream("application/octet-stream")),
+    route(Get, "/tenants/{tenant}/models/{name}/{version}/bom", "bom.export", Read, Tenant, "bom.export")
+        .says("Signed Model BoM, a DSSE envelope")
+        .gives(Output::File("application/json")),
+    route(Post, "/tenants/{tenant}/endpoints", "endpoint.deploy", Change, Tenant, "endpoint.deploy")
+        .says("Admits a model and serves it")
+        .takes::<EndpointDeploy>()
+        .answers::<Endpoint>()
+        .creates(),
+    route(Get, "/tenants/{tenant}/endpoints", "endpoint.list", Read, Tenant, "none")
+        .says("Endpoints, the oldest first")
+        .lists::<Endpoint>(),
+    route(Get, "/tenants/{tenant}/endpoints/{name}", "endpoint.show", Read, Tenant, "none")
+        .says("One endpoint")
+        .answers::<Endpoint>(),
     route(
         Post,
         "/tenants/{tenant}/endpoints/{name}/stop",
@@ -139,12 +420,27 @@ pub const TABLE: &[Route] = &[
         Destructive,
         Tenant,
         "endpoint.stop",
-    ),
-    route(Post, "/tenants/{tenant}/keys", "key.create", Change, Tenant, "api_key.create"),
-    route(Get, "/tenants/{tenant}/keys", "key.list", Read, Tenant, "none"),
-    route(Post, "/tenants/{tenant}/keys/{id}/revoke", "key.revoke", Destructive, Tenant, "api_key.revoke"),
-    route(Post, "/tenants/{tenant}/services", "service.create", Change, Tenant, "service.create"),
-    route(Get, "/tenants/{tenant}/services", "service.list", Read, Tenant, "none"),
+    )
+    .says("Stops serving")
+    .answers::<Endpoint>(),
+    route(Post, "/tenants/{tenant}/keys", "key.create", Change, Tenant, "api_key.create")
+        .says("Makes an API key; the answer holds it this once")
+        .takes::<KeyCreate>()
+        .answers::<Key>()
+        .creates(),
+    route(Get, "/tenants/{tenant}/keys", "key.list", Read, Tenant, "none")
+        .says("API keys, without the keys")
+        .lists::<Key>(),
+    route(Post, "/tenants/{tenant}/keys/{id}/revoke", "key.revoke", Destructive, Tenant, "api_key.revoke")
+        .says("Ends a key now")
+        .answers::<Key>(),
+    route(Post, "/tenants/{tenant}/services", "service.create", Change, Tenant, "service.create")
+        .says("Makes a service and its first certificate")
+        .takes::<ServiceCreate>()
+        .answers::<Service>(),
+    route(Get, "/tenants/{tenant}/services", "service.list", Read, Tenant, "none")
+        .says("Services that call with certificates of their own")
+        .lists::<Service>(),
     route(
         Post,
         "/tenants/{tenant}/services/{name}/revoke",
@@ -152,20 +448,41 @@ pub const TABLE: &[Route] = &[
         Destructive,
         Tenant,
         "service.revoke",
-    ),
+    )
+    .says("Ends a service now; its name is not given again")
+    .answers::<Service>(),
     // It adds nothing to the world: what it answers with ends within the hour and is not kept.
-    route(Post, "/identity/renew", "identity.renew", Read, Any, "service.renew"),
-    route(Get, "/audit/entries", "audit.search", Read, Any, "log.read"),
-    route(Get, "/audit/files", "audit.files", Read, Operator, "log.export"),
-    route(Get, "/audit/files/{*path}", "audit.file", Read, Operator, "none"),
-    route(Get, "/egress", "egress.list", Read, Any, "none"),
-    route(Get, "/receipts/{id}", "receipt.show", Read, Any, "none"),
-    route(Post, "/posture/run", "posture.run", Change, Operator, "posture.run"),
-    route(Get, "/posture", "posture.show", Read, Operator, "none"),
+    route(Post, "/identity/renew", "identity.renew", Read, Any, "service.renew")
+        .says("A fresh certificate for the service that asks")
+        .takes::<IdentityRenew>()
+        .answers::<Certificate>(),
+    route(Get, "/audit/entries", "audit.search", Read, Any, "log.read")
+        .says("Entries of the audit log, oldest first")
+        .asks(SEARCH)
+        .answers::<Entries>(),
+    route(Get, "/audit/files", "audit.files", Read, Operator, "log.export")
+        .says("Names of the files that make up the log as of now")
+        .answers::<LogFiles>(),
+    route(Get, "/audit/files/{*path}", "audit.file", Read, Operator, "none")
+        .says("One file of the log")
+        .gives(Output::File("application/octet-stream")),
+    route(Get, "/egress", "egress.list", Read, Any, "none")
+        .says("Bytes of models that left within a day, by principal")
+        .lists::<Egress>(),
+    route(Get, "/receipts/{id}", "receipt.show", Read, Any, "none")
+        .says("What the receipt of an inference leads to")
+        .answers::<Receipt>(),
+    route(Post, "/posture/run", "posture.run", Change, Operator, "posture.run")
+        .says("Runs the probes of every control")
+        .answers::<Posture>(),
+    route(Get, "/posture", "posture.show", Read, Operator, "none")
+        .says("State of every control, as the probes last found it")
+        .answers::<Posture>(),
 ];
 
 #[cfg(test)]
 mod tests {
+    use super::Tenant;
     use super::*;
 
     #[test]
@@ -175,6 +492,12 @@ mod tests {
             assert!(seen.insert(route.operation), "{} twice", route.operation);
             assert!(route.effect == Read || route.audit != "none", "{} leaves no event", route.operation);
             assert_eq!(route.who == Tenant, route.path.contains("{tenant}"), "{}", route.operation);
+            assert!(!route.summary.is_empty(), "{} does not say what it does", route.operation);
+            assert!(
+                !route.creates || route.method == Post,
+                "{} makes something, and is no POST",
+                route.operation
+            );
         }
     }
 }

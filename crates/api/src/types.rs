@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Document;
+use crate::{Document, shape};
 
 macro_rules! wire {
     ($($(#[$m:meta])* $schema:literal pub struct $n:ident { $( $(#[$fm:meta])* $f:ident : $t:ty ),* $(,)? })*) => {$(
         $(#[$m])*
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
         pub struct $n { $( $(#[$fm])* pub $f: $t, )* }
 
         impl Document for $n {
@@ -21,19 +22,21 @@ macro_rules! wire {
 macro_rules! request {
     ($($(#[$m:meta])* pub struct $n:ident { $( $(#[$fm:meta])* $f:ident : $t:ty ),* $(,)? })*) => {$(
         $(#[$m])*
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields)]
         pub struct $n { $( $(#[$fm])* pub $f: $t, )* }
     )*};
 }
 
-/// A list, in a stable order.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A part of a list, in a stable order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{T}Page")]
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
     /// Pass as `after` to go on; absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<shape::Cursor>")]
     pub next: Option<String>,
 }
 
@@ -59,6 +62,7 @@ wire! {
         /// Entries in the audit log.
         log_size: u64,
         /// Root of the audit log.
+        #[schemars(with = "shape::Sha256")]
         log_root: String,
         /// Verifier key of the audit log.
         log_key: String,
@@ -123,8 +127,10 @@ wire! {
     /// A tenant.
     "strongroom.tenant/1" pub struct Tenant {
         /// Name.
+        #[schemars(with = "shape::Name")]
         name: String,
         /// When it was created.
+        #[schemars(with = "shape::Time")]
         created: String,
         /// Datasets, jobs, models, endpoints.
         counts: BTreeMap<String, u64>,
@@ -133,6 +139,7 @@ wire! {
     /// An import that has begun; upload files, then commit.
     "strongroom.import/1" pub struct Import {
         /// Id of the import.
+        #[schemars(with = "shape::ImportId")]
         id: String,
     }
 
@@ -143,6 +150,7 @@ wire! {
         /// Bytes.
         size: u64,
         /// SHA-256.
+        #[schemars(with = "shape::Sha256")]
         digest: String,
         /// Format, as inspected or recognised.
         #[serde(default)]
@@ -152,12 +160,15 @@ wire! {
     /// A data set.
     "strongroom.dataset/1" pub struct Dataset {
         /// Tenant.
+        #[schemars(with = "shape::Name")]
         tenant: String,
         /// Name.
+        #[schemars(with = "shape::Name")]
         name: String,
         /// Version, from 1.
         version: u64,
         /// Manifest digest: SHA-256 over `lp(path) ‖ u64 size ‖ sha256` of each file, sorted by path.
+        #[schemars(with = "shape::Sha256")]
         digest: String,
         /// Bytes in all.
         bytes: u64,
@@ -167,20 +178,25 @@ wire! {
         /// These files; in a list of data sets none.
         files: Vec<File>,
         /// When it was imported.
+        #[schemars(with = "shape::Time")]
         created: String,
     }
 
     /// An image: a root file system of jobs, pinned by digest.
     "strongroom.image/1" pub struct Image {
         /// Tenant.
+        #[schemars(with = "shape::Name")]
         tenant: String,
         /// What a job file names: of a directory the digest of its tree, of an OCI image that of its manifest.
+        #[schemars(with = "shape::Sha256")]
         digest: String,
         /// directory, oci.
         form: String,
         /// What people call it.
+        #[schemars(with = "shape::Name")]
         name: String,
         /// Digest of the unpacked tree, which is verified in each run.
+        #[schemars(with = "shape::Sha256")]
         tree: String,
         /// Files, directories and links.
         entries: u32,
@@ -189,6 +205,7 @@ wire! {
         /// Bytes of its layers, as they are stored.
         stored_bytes: u64,
         /// Layers, the lowest first: digests.
+        #[schemars(with = "Vec<shape::Sha256>")]
         layers: Vec<String>,
         /// Variables that it sets.
         env: BTreeMap<String, String>,
@@ -200,6 +217,7 @@ wire! {
         /// These packages, `NAME=VERSION`; in a list of images none.
         packages: Vec<String>,
         /// When it was imported.
+        #[schemars(with = "shape::Time")]
         created: String,
     }
 
@@ -226,10 +244,13 @@ wire! {
     /// A job.
     "strongroom.job/1" pub struct Job {
         /// Id.
+        #[schemars(with = "shape::JobId")]
         id: String,
         /// Tenant.
+        #[schemars(with = "shape::Name")]
         tenant: String,
         /// Name.
+        #[schemars(with = "shape::Name")]
         name: String,
         /// pending, starting, running, resuming, finishing, finished, failed, stopped, held.
         state: String,
@@ -237,9 +258,11 @@ wire! {
         #[serde(default)]
         reason: Option<String>,
         /// When it was accepted.
+        #[schemars(with = "shape::Time")]
         submitted: String,
         /// When it ended.
         #[serde(default)]
+        #[schemars(with = "Option<shape::Time>")]
         ended: Option<String>,
         /// Where its programs come from: `host`, or the digest of an image.
         image: String,
@@ -258,6 +281,7 @@ wire! {
         /// Sealed checkpoints.
         checkpoints: u64,
         /// Digest of the run contract.
+        #[schemars(with = "shape::Sha256")]
         contract: String,
         /// The model that it made, `name@version`.
         #[serde(default)]
@@ -273,9 +297,11 @@ wire! {
         /// From 1.
         number: u32,
         /// When it started.
+        #[schemars(with = "shape::Time")]
         started: String,
         /// When it ended.
         #[serde(default)]
+        #[schemars(with = "Option<shape::Time>")]
         ended: Option<String>,
         /// How it ended.
         #[serde(default)]
@@ -298,10 +324,12 @@ wire! {
         /// good, suspect, quarantined, rejected.
         state: String,
         /// Digest of its signed manifest.
+        #[schemars(with = "shape::Sha256")]
         digest: String,
         /// Bytes.
         bytes: u64,
         /// When it was sealed.
+        #[schemars(with = "shape::Time")]
         sealed: String,
         /// How the commit was recognised.
         rule: String,
@@ -312,6 +340,7 @@ wire! {
     /// A line of `job watch`.
     "strongroom.job.event/1" pub struct JobEvent {
         /// When.
+        #[schemars(with = "shape::Time")]
         time: String,
         /// state, progress, checkpoint, output, alarm, end.
         kind: String,
@@ -327,8 +356,10 @@ wire! {
     /// A model.
     "strongroom.model/1" pub struct Model {
         /// Tenant.
+        #[schemars(with = "shape::Name")]
         tenant: String,
         /// Name.
+        #[schemars(with = "shape::Name")]
         name: String,
         /// Version, from 1.
         version: u64,
@@ -338,12 +369,15 @@ wire! {
         #[serde(default)]
         reason: Option<String>,
         /// OMS root digest.
+        #[schemars(with = "shape::Sha256")]
         digest: String,
         /// Digest of the Model BoM.
         #[serde(default)]
+        #[schemars(with = "Option<shape::Sha256>")]
         bom_digest: Option<String>,
         /// Job that made it.
         #[serde(default)]
+        #[schemars(with = "Option<shape::JobId>")]
         job: Option<String>,
         /// Files.
         files: Vec<File>,
@@ -354,6 +388,7 @@ wire! {
         /// Who signed.
         signer: String,
         /// When it was registered.
+        #[schemars(with = "shape::Time")]
         created: String,
         /// Names of its objects in the store.
         objects: Vec<String>,
@@ -362,10 +397,13 @@ wire! {
     /// An endpoint.
     "strongroom.endpoint/1" pub struct Endpoint {
         /// Id.
+        #[schemars(with = "shape::EndpointId")]
         id: String,
         /// Tenant.
+        #[schemars(with = "shape::Name")]
         tenant: String,
         /// Name.
+        #[schemars(with = "shape::Name")]
         name: String,
         /// The model, `name@version`.
         model: String,
@@ -375,13 +413,16 @@ wire! {
         #[serde(default)]
         reason: Option<String>,
         /// OMS root digest of what is served.
+        #[schemars(with = "shape::Sha256")]
         model_digest: String,
         /// Digest of its BoM.
+        #[schemars(with = "shape::Sha256")]
         bom_digest: String,
         /// Where to ask, once it serves.
         #[serde(default)]
         url: Option<String>,
         /// When it was deployed.
+        #[schemars(with = "shape::Time")]
         created: String,
         /// What is enforced on its sandbox, read back.
         isolation: Vec<Feature>,
@@ -390,8 +431,10 @@ wire! {
     /// An API key, without the key.
     "strongroom.key/1" pub struct Key {
         /// Id.
+        #[schemars(with = "shape::KeyId")]
         id: String,
         /// Tenant.
+        #[schemars(with = "shape::Name")]
         tenant: String,
         /// The one endpoint that it may ask; absent: it manages the tenant's own things and asks none.
         #[serde(default)]
@@ -400,8 +443,10 @@ wire! {
         #[serde(default)]
         role: Option<String>,
         /// When it was made.
+        #[schemars(with = "shape::Time")]
         created: String,
         /// When it ends.
+        #[schemars(with = "shape::Time")]
         expires: String,
         /// Whether it was revoked.
         revoked: bool,
@@ -470,6 +515,7 @@ wire! {
     /// What an inference receipt leads to.
     "strongroom.receipt/1" pub struct Receipt {
         /// Its id.
+        #[schemars(with = "shape::ReceiptId")]
         id: String,
         /// `logged`, or `pending` for at most a second, or `unknown`.
         state: String,
@@ -497,6 +543,7 @@ wire! {
     "strongroom.posture/1" pub struct Posture {
         /// When the probes ran.
         #[serde(default)]
+        #[schemars(with = "Option<shape::Time>")]
         ran: Option<String>,
         /// One row for each control of the catalogue.
         controls: Vec<ControlState>,
@@ -521,43 +568,54 @@ request! {
     /// Creates a tenant.
     pub struct TenantCreate {
         /// Name.
+        #[schemars(with = "shape::Name")]
         name: String,
     }
 
     /// Begins an import.
     pub struct ImportBegin {
         /// `dataset`, `code`, `model`, `image-directory` or `image-oci`.
+        #[schemars(with = "shape::ImportKind")]
         kind: String,
         /// Name of what is made.
+        #[schemars(with = "shape::Name")]
         name: String,
         /// Of an image, the digest that pins it: 64 hex digits.
         #[serde(default)]
+        #[schemars(with = "Option<shape::ImagePin>")]
         digest: Option<String>,
     }
 
     /// Submits a job.
     pub struct JobRun {
         /// Name of the job file, for messages.
+        #[schemars(with = "shape::FileName")]
         file: String,
         /// Its text.
+        #[schemars(with = "shape::JobFile")]
         text: String,
         /// Import that holds the code.
+        #[schemars(with = "shape::ImportId")]
         code: String,
         /// For each input given as a path: channel to the data set that was made of it, `name@version`.
+        #[schemars(with = "BTreeMap<String, shape::Reference>")]
         imports: BTreeMap<String, String>,
     }
 
     /// Why an operator goes on with a held job.
     pub struct JobResume {
         /// The reason, for the log.
+        #[schemars(with = "shape::Reason")]
         reason: String,
     }
 
     /// Deploys an endpoint.
     pub struct EndpointDeploy {
         /// Its name.
+        #[schemars(with = "shape::Name")]
         name: String,
         /// The model, `name@version`; without a version the newest.
+        #[schemars(with = "shape::Reference")]
         model: String,
     }
 
@@ -565,12 +623,15 @@ request! {
     pub struct KeyCreate {
         /// The one endpoint that it may ask; absent for a key that manages the tenant's own things.
         #[serde(default)]
+        #[schemars(with = "Option<shape::Name>")]
         endpoint: Option<String>,
         /// Role of a key that manages the tenant's things; default `tenant-admin`.
         #[serde(default)]
+        #[schemars(with = "Option<shape::KeyRole>")]
         role: Option<String>,
         /// Days until it ends; default 30, at most 365.
         #[serde(default)]
+        #[schemars(with = "Option<shape::KeyDays>")]
         days: Option<u32>,
     }
 
@@ -595,7 +656,7 @@ request! {
 }
 
 /// What a commit of an import made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Imported {
     /// A data set.

@@ -26,6 +26,8 @@ use crate::progress::Progress;
 const READ_SECONDS: u64 = 60;
 /// How long work may take until its first byte: a commit or a verification passes over all bytes.
 const WORK_SECONDS: u64 = 3600;
+/// How long after a lost connection the same is asked once more: the warden starts control again at once.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Longest JSON answer: a page of entries, at most.
 const ANSWER_MAX: usize = 64 << 20;
 
@@ -72,11 +74,13 @@ struct Ask<'a> {
     json: bool,
     body: Body,
     seconds: u64,
+    /// Idempotency key of a request that makes something.
+    key: Option<&'a str>,
 }
 
 impl<'a> Ask<'a> {
     fn get(path: &'a str, seconds: u64) -> Self {
-        Self { method: "GET", path, json: false, body: Body::Empty, seconds }
+        Self { method: "GET", path, json: false, body: Body::Empty, seconds, key: None }
     }
 }
 
@@ -135,13 +139,78 @@ impl Client {
         self.json(Ask::get(path, seconds))
     }
 
+    /// Reads a list to its end.
+    ///
+    /// # Errors
+    /// The node refuses, or does not answer.
+    pub(crate) fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Failure> {
+        let first = format!("{path}?limit={}", api::shape::PAGE_MAX);
+        let mut page: api::Page<T> = self.get(&first)?;
+        let mut items = std::mem::take(&mut page.items);
+        while let Some(next) = page.next {
+            page = self.get(&format!("{first}&after={}", encode(&next)))?;
+            items.append(&mut page.items);
+        }
+        Ok(items)
+    }
+
+    /// Makes something. If the connection is lost it is asked for once more, under one key, so that it is made once.
+    ///
+    /// # Errors
+    /// The node refuses, or does not answer.
+    pub(crate) fn create<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, Failure> {
+        self.once(path, Some(&serde_json::to_vec(body).unwrap_or_default()))
+    }
+
+    /// Makes what was begun before, as [`Client::create`] does.
+    ///
+    /// # Errors
+    /// The node refuses, or does not answer.
+    pub(crate) fn complete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.once(path, None)
+    }
+
+    fn once<T: DeserializeOwned>(&self, path: &str, body: Option<&[u8]>) -> Result<T, Failure> {
+        let key = idempotency_key()?;
+        let ask = || Ask {
+            method: "POST",
+            path,
+            json: body.is_some(),
+            body: body.map_or(Body::Empty, |bytes| bytes.to_vec().into()),
+            seconds: WORK_SECONDS,
+            key: Some(&key),
+        };
+        let bytes = self.runtime.block_on(async {
+            match self.whole(ask()).await {
+                // The answer was lost, and perhaps the request: nobody here knows which.
+                Err(failure) if failure.code == LOST && failure.exit == Exit::Unreachable => {
+                    tokio::time::sleep(AGAIN_AFTER).await;
+                    self.whole(ask()).await
+                }
+                other => other,
+            }
+        })?;
+        serde_json::from_slice(&bytes).map_err(|e| not_understood(path, &e.to_string()))
+    }
+
     /// Changes something.
     ///
     /// # Errors
     /// The node refuses, or does not answer.
     pub(crate) fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, Failure> {
         let bytes = serde_json::to_vec(body).unwrap_or_default();
-        self.json(Ask { method: "POST", path, json: true, body: bytes.into(), seconds: WORK_SECONDS })
+        self.json(Ask {
+            method: "POST",
+            path,
+            json: true,
+            body: bytes.into(),
+            seconds: WORK_SECONDS,
+            key: None,
+        })
     }
 
     /// Acts without a body.
@@ -149,7 +218,8 @@ impl Client {
     /// # Errors
     /// The node refuses, or does not answer.
     pub(crate) fn act<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.json(Ask { method: "POST", path, json: false, body: Body::Empty, seconds: WORK_SECONDS })
+        let seconds = WORK_SECONDS;
+        self.json(Ask { method: "POST", path, json: false, body: Body::Empty, seconds, key: None })
     }
 
     /// Uploads exactly `size` bytes, of the file `name` or made from it.
@@ -167,7 +237,8 @@ impl Client {
         let source = Counted { source: source.take(size), progress: shown.clone() };
         let sent: Result<Vec<u8>, Failure> = self.runtime.block_on(async {
             let body = Body::reader(source, Some(size));
-            self.whole(Ask { method: "PUT", path, json: false, body, seconds: WORK_SECONDS }).await
+            let seconds = WORK_SECONDS;
+            self.whole(Ask { method: "PUT", path, json: false, body, seconds, key: None }).await
         });
         // A body that ends early breaks the connection; then the file is the reason, not the network.
         let now = std::fs::symlink_metadata(name);
@@ -239,11 +310,14 @@ impl Client {
 
     /// Sends, and gives the reply if it is a success, else the node's refusal.
     async fn send(&self, ask: Ask<'_>) -> Result<Reply, Failure> {
-        let Ask { method, path, json, body, seconds } = ask;
+        let Ask { method, path, json, body, seconds, key } = ask;
         let target = format!("{}{path}", api::PREFIX);
         let mut headers = vec![("user-agent", concat!("strongroom/", env!("CARGO_PKG_VERSION")))];
         if json {
             headers.push(("content-type", "application/json"));
+        }
+        if let Some(key) = key {
+            headers.push(("idempotency-key", key));
         }
         // The HTTP layer keeps copies of this header while it writes it; the key in custody is wiped.
         let bearer = self.key.as_ref().map(|key| key.expose(|key| format!("Bearer {key}")));
@@ -355,6 +429,19 @@ pub(crate) fn encode(text: &str) -> String {
         }
         out
     })
+}
+
+/// The code of a conversation that broke.
+const LOST: &str = "SR-CLI-0005";
+
+/// A new idempotency key: a string of 128 random bits (RFC 9651).
+fn idempotency_key() -> Result<String, Failure> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        let source = std::io::Error::other(error.to_string());
+        CliError::file("read", Path::new("the random bytes of the kernel"))(source)
+    })?;
+    Ok(format!("\"{}\"", base::digest::hex(&bytes)))
 }
 
 fn not_understood(path: &str, reason: &str) -> Failure {

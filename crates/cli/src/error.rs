@@ -96,6 +96,9 @@ pub(crate) enum CliError {
     /// Would overwrite.
     #[error("`{path}` exists already", path = .0.display())]
     Exists(PathBuf),
+    /// A key whose secret was in an answer that did not arrive.
+    #[error("key `{0}` was made, and the answer with its secret was lost with the connection")]
+    SecretLost(String),
     /// The confined inspector ended without a report.
     #[error("the inspector ended without a report on `{path}`: {reason}", path = path.display())]
     Inspector {
@@ -196,6 +199,7 @@ impl Explain for CliError {
             Self::Untrusted { .. } => "SR-CLI-0020",
             Self::NotTaken { .. } => "SR-CLI-0021",
             Self::Identity { .. } => "SR-CLI-0022",
+            Self::SecretLost(_) => "SR-CLI-0023",
         }
     }
 
@@ -230,6 +234,9 @@ impl Explain for CliError {
             Self::NoProgram(_) => "build all programs of the release, or set `programs` in the configuration",
             Self::NoCode(_) => "`strongroom explain --all` lists every code",
             Self::Exists(_) => "name a place that does not exist yet",
+            Self::SecretLost(_) => {
+                "end it with `strongroom key revoke ID`, and make another with `strongroom key create`"
+            }
             Self::Inspector { .. } => {
                 "treat the file as refused; `strongroom doctor` shows the limits of this host"
             }

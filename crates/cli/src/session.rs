@@ -150,8 +150,8 @@ impl Session {
         {
             return Ok(tenant);
         }
-        let page: api::Page<api::Tenant> = client.get("/tenants")?;
-        match page.items.as_slice() {
+        let tenants: Vec<api::Tenant> = client.list("/tenants")?;
+        match tenants.as_slice() {
             [only] => Ok(only.name.clone()),
             [] => Err(CliError::WhichTenant(
                 "there is none yet; make one with `strongroom tenant create`".into(),

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::shape::{PAGE_DEFAULT, SEARCH_TEXT_MAX};
 use api::{Entries, LogFiles, Receipt};
 use audit::checkpoint::Checkpoint;
 use audit::prove::{prove, read_entries};
@@ -25,10 +26,6 @@ use crate::node::{Node, correlation, store_fail};
 
 /// Largest file of a log: 256 entries of 65,535 bytes with their lengths.
 const FILE_MAX: u64 = 256 * 65_537;
-/// Most entries in one answer.
-const LIMIT_MAX: u64 = 1000;
-/// Entries in one answer unless asked otherwise.
-const LIMIT_DEFAULT: u64 = 100;
 /// Most entries looked at for one answer.
 const SCAN_MAX: u64 = 50_000;
 /// How old a receipt may be and not yet be in the log, in milliseconds: batches are a second, and some.
@@ -140,13 +137,10 @@ pub(crate) fn search(
     principal: &Principal,
     query: &BTreeMap<String, String>,
 ) -> Result<Entries, Fail> {
-    const KNOWN: [&str; 7] = ["from", "limit", "last", "tenant", "kind", "correlation", "text"];
-    if let Some(unknown) = query.keys().find(|k| !KNOWN.contains(&k.as_str())) {
-        return Err(Fail::invalid(format!(
-            "the search has no `{}`: {}",
-            crate::fail::printable(unknown),
-            KNOWN.join(", ")
-        )));
+    for name in ["kind", "correlation", "text"] {
+        if query.get(name).is_some_and(|v| v.is_empty() || v.chars().count() > SEARCH_TEXT_MAX) {
+            return Err(Fail::invalid(format!("`{name}` has 1 to {SEARCH_TEXT_MAX} characters")));
+        }
     }
     let number = |name: &str| {
         query
@@ -158,7 +152,8 @@ pub(crate) fn search(
     // What is durable, as the keeper says: the tiles that a search reads lag behind on a full disk.
     let durable = node.keeper.status()?.log_size;
     let head = log.head_of(durable)?;
-    let limit = number("limit")?.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+    let limit = query.get("limit").map_or(Ok(PAGE_DEFAULT), |text| crate::http::limit(text))?;
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
     let from = match number("last")? {
         Some(last) => head.size.get().saturating_sub(last.min(SCAN_MAX)),
         None => number("from")?.unwrap_or(0),
@@ -169,6 +164,9 @@ pub(crate) fn search(
             return Err(Fail::not_found("tenant", asked.unwrap_or("")));
         }
         Some(own) => Some(own),
+        None if asked.is_some_and(|a| a.parse::<Name>().is_err()) => {
+            return Err(Fail::invalid("`tenant` is not a name"));
+        }
         None => asked,
     };
     let get = |name: &str| query.get(name).map(String::as_str);

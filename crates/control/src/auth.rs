@@ -10,7 +10,7 @@ use net::apikey::ApiKey;
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 
 use crate::clock::now;
-use crate::http::Peer;
+use crate::http::{Peer, Repeat};
 use crate::node::Node;
 use crate::{Fail, services};
 
@@ -90,6 +90,8 @@ impl Identity {
 pub(crate) struct Principal {
     identity: Identity,
     decision: Decision,
+    /// How the caller may ask for the same once more without having it done twice.
+    pub(crate) repeat: Option<Repeat>,
 }
 
 impl std::ops::Deref for Principal {
@@ -137,10 +139,7 @@ impl From<Fail> for Refusal {
 pub(crate) fn authenticate(node: &Node, peer: &Peer, bearer: Option<&str>) -> Result<Identity, Fail> {
     match (peer, bearer) {
         (Peer::Local { uid: None }, _) => Err(Fail::unauthenticated("the kernel does not say who calls")),
-        // Root is the operator too: it can read the operator's files anyway.
-        (Peer::Local { uid: Some(uid) }, None) if *uid == node.config.users.operator || *uid == 0 => {
-            Ok(Identity::Operator)
-        }
+        (Peer::Local { .. }, None) if peer.is_operators(node) => Ok(Identity::Operator),
         (Peer::Local { .. }, None) => {
             Err(Fail::unauthenticated("no key was given, and this user is not the node's operator"))
         }
@@ -185,7 +184,7 @@ pub(crate) fn authorise(
         resource: thing,
     });
     if decision.allowed {
-        return Ok(Principal { identity, decision });
+        return Ok(Principal { identity, decision, repeat: None });
     }
     let fail = if route.who == Who::Tenant && own != tenant {
         Fail::not_found("tenant", tenant.unwrap_or(""))

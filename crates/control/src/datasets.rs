@@ -7,7 +7,7 @@ use base::Digest;
 use base::names::Name;
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use store::records::{Dataset, File};
-use store::{PageRequest, StoreError};
+use store::{PageRequest, StoreError, Tx};
 use training::contract::{TreeFile, tree_digest};
 use vault::KeyScope;
 
@@ -53,6 +53,7 @@ pub(crate) fn create(
                     let rows = tx.of(tenant);
                     let last = rows.last_under::<Dataset, _, _>(name)?;
                     if let Some(last) = last.as_ref().filter(|l| l.record.manifest_digest == digest) {
+                        made(principal, tx, &last.record)?;
                         return Ok(last.record.clone());
                     }
                     let version = last.map_or(1, |l| l.record.version.saturating_add(1));
@@ -66,6 +67,7 @@ pub(crate) fn create(
                         created_ms: at,
                     };
                     rows.insert(&record)?;
+                    made(principal, tx, &record)?;
                     Ok::<_, StoreError>(record)
                 })
                 .map_err(store_fail)
@@ -73,6 +75,10 @@ pub(crate) fn create(
         |event, record| event.detail("version", &record.version.to_string()),
     )?;
     Ok(wire(&record))
+}
+
+fn made(principal: &Principal, tx: &Tx<'_>, record: &Dataset) -> Result<(), StoreError> {
+    principal.made(tx, &format!("dataset/{}/{}", record.name, record.version))
 }
 
 /// One version; 0 is the newest.
@@ -92,10 +98,9 @@ pub(crate) fn show(node: &Arc<Node>, tenant: &Name, name: &Name, version: u64) -
     Ok(wire(&find(node, tenant, name, version)?))
 }
 
-pub(crate) fn list(node: &Arc<Node>, tenant: &Name) -> Result<Page<api::Dataset>, Fail> {
+pub(crate) fn list(node: &Node, tenant: &Name, page: &PageRequest) -> Result<Page<api::Dataset>, Fail> {
     node.tenant(tenant)?;
-    let page =
-        node.meta.read(|tx| tx.of(tenant).list::<Dataset>(&PageRequest::default())).map_err(store_fail)?;
+    let page = node.meta.read(|tx| tx.of(tenant).list::<Dataset>(page)).map_err(store_fail)?;
     // A data set may have 100,000 files: a list says how many, the data set itself which.
     let short = |record: &Dataset| api::Dataset { files: Vec::new(), ..wire(record) };
     Ok(Page { items: page.items.iter().map(|s| short(&s.record)).collect(), next: page.next })

@@ -1,8 +1,6 @@
 //! What leaves the node: bytes of models are taken into account before the first of them is sent, for their principal
 //! and for all, refused beyond a cap, and an alarm before it.
 
-use std::sync::Arc;
-
 use access::egress::{Account, Admission};
 use api::Page;
 use base::ByteSize;
@@ -179,14 +177,17 @@ impl Taken {
 }
 
 /// The accounts that the caller may see: the operator all, a tenant those of its keys.
-pub(crate) fn list(node: &Arc<Node>, principal: &Principal) -> Result<Page<api::Egress>, Fail> {
-    let all = PageRequest::default();
+pub(crate) fn list(
+    node: &Node,
+    principal: &Principal,
+    page: &PageRequest,
+) -> Result<Page<api::Egress>, Fail> {
     let page = match principal.confined_to() {
-        None => node.meta.read(|tx| tx.list_all::<Record>(&all)).map_err(store_fail)?,
+        None => node.meta.read(|tx| tx.list_all::<Record>(page)).map_err(store_fail)?,
         Some(tenant) => {
             let tenant: Name =
                 tenant.parse().map_err(|e| Fail::internal("a key's tenant is not a name", e))?;
-            node.meta.read(|tx| tx.of(&tenant).list::<Record>(&all)).map_err(store_fail)?
+            node.meta.read(|tx| tx.of(&tenant).list::<Record>(page)).map_err(store_fail)?
         }
     };
     let (hour, caps) = (hour(), &node.config.egress);

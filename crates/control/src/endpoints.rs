@@ -134,8 +134,25 @@ fn all(node: &Node, tenant: &Name) -> Result<Vec<Stored<Endpoint>>, Fail> {
     }
 }
 
-pub(crate) fn list(node: &Arc<Node>, tenant: &Name) -> Result<Page<api::Endpoint>, Fail> {
-    Ok(Page { items: all(node, tenant)?.iter().map(|s| wire(node, &s.record)).collect(), next: None })
+pub(crate) fn list(node: &Node, tenant: &Name, page: &PageRequest) -> Result<Page<api::Endpoint>, Fail> {
+    node.tenant(tenant)?;
+    let page = node.meta.read(|tx| tx.of(tenant).list::<Endpoint>(page)).map_err(store_fail)?;
+    Ok(Page { items: page.items.iter().map(|s| wire(node, &s.record)).collect(), next: page.next })
+}
+
+/// What became of the deployment of this id. One that was refused is refused again.
+pub(crate) fn deployed(node: &Node, tenant: &Name, id: &str) -> Result<api::Endpoint, Fail> {
+    let none = || Fail::not_found("endpoint", id);
+    let key: EndpointId = id.parse().map_err(|_| none())?;
+    let stored = node.meta.read(|tx| tx.of(tenant).get::<Endpoint>(&key)).map_err(store_fail)?;
+    let record = stored.ok_or_else(none)?.record;
+    match record.state {
+        EndpointState::Refused | EndpointState::Failed => {
+            Err(Fail::refused("SR-API-0008", format!("endpoint `{}` was not deployed", record.name))
+                .because(record.reason.unwrap_or_default()))
+        }
+        _ => Ok(wire(node, &record)),
+    }
 }
 
 pub(crate) fn show(node: &Arc<Node>, tenant: &Name, name: &Name) -> Result<api::Endpoint, Fail> {
@@ -179,7 +196,12 @@ pub(crate) fn deploy(
         isolation: Vec::new(),
         created_ms: at.as_millis(),
     };
-    node.meta.transaction(|tx| tx.of(tenant).insert(&record)).map_err(store_fail)?;
+    node.meta
+        .transaction(|tx| {
+            tx.of(tenant).insert(&record)?;
+            principal.made(tx, &record.id.to_string())
+        })
+        .map_err(store_fail)?;
     let record = serve(node, Some(principal), &record, &model)?;
     Ok(wire(node, &record))
 }

@@ -16,12 +16,14 @@ pub struct Fail {
     pub detail: Option<String>,
     /// The next step.
     pub help: Option<String>,
+    /// A header that belongs to the status: `Allow` with 405, `Retry-After` with 429.
+    pub header: Option<Box<(&'static str, String)>>,
 }
 
 impl Fail {
     fn make(status: u16, code: &str, title: impl Into<String>, help: Option<&str>) -> Self {
         let help = help.map(str::to_owned);
-        Self { status, code: code.to_owned(), title: title.into(), detail: None, help }
+        Self { status, code: code.to_owned(), title: title.into(), detail: None, help, header: None }
     }
 
     /// Adds why.
@@ -92,6 +94,77 @@ impl Fail {
             "SR-CTL-0015",
             reason,
             Some("try again when one of your requests or watches has ended"),
+        )
+    }
+
+    /// The path is one of the table, and has no such method.
+    pub fn no_such_method(method: &str, allow: String) -> Self {
+        let title = format!("there is no `{}` here, only {allow}", printable(method));
+        let mut fail =
+            Self::make(405, "SR-API-0001", title, Some("see every endpoint with `strongroom api openapi`"));
+        fail.header = Some(Box::new(("allow", allow)));
+        fail
+    }
+
+    /// The body is of another type than the endpoint reads.
+    pub fn unsupported_type(wanted: &str) -> Self {
+        let title = format!("the request body is not `{wanted}`, as its `Content-Type` must say");
+        Self::make(
+            415,
+            "SR-API-0002",
+            title,
+            Some("see what each endpoint takes with `strongroom api openapi`"),
+        )
+    }
+
+    /// Too many requests in a short time.
+    pub fn too_many(reason: &str, wait_ms: u64) -> Self {
+        let seconds = wait_ms.div_ceil(1000).max(1);
+        let help = format!("try again in {seconds} s, and ask less often");
+        let mut fail = Self::make(429, "SR-API-0003", reason, Some(&help));
+        fail.header = Some(Box::new(("retry-after", seconds.to_string())));
+        fail
+    }
+
+    /// A cursor that this list did not give out.
+    pub fn not_a_cursor() -> Self {
+        Self::make(
+            400,
+            "SR-API-0004",
+            "`after` is not a cursor of this list",
+            Some("begin at the first page, and pass on `next` of each as it came"),
+        )
+    }
+
+    /// An idempotency key that cannot be one.
+    pub fn not_an_idempotency_key(reason: impl Into<String>) -> Self {
+        Self::make(
+            400,
+            "SR-API-0005",
+            reason,
+            Some(
+                "write 1 to 64 printable characters in double quotes, new ones for each thing that is to be made",
+            ),
+        )
+    }
+
+    /// The first request with this idempotency key is still under way.
+    pub fn still_under_way() -> Self {
+        Self::make(
+            409,
+            "SR-API-0006",
+            "a request with this idempotency key is still under way",
+            Some("try again when it has ended"),
+        )
+    }
+
+    /// The idempotency key stands for another request.
+    pub fn key_of_another_request() -> Self {
+        Self::make(
+            422,
+            "SR-API-0007",
+            "this idempotency key stands for another request",
+            Some("take a new key for each thing that is to be made"),
         )
     }
 

@@ -56,6 +56,18 @@ pub(crate) fn digest(text: &str) -> Result<Digest, Fail> {
     })
 }
 
+fn made(digest: Digest) -> String {
+    format!("image/{digest}")
+}
+
+/// The image that there is already is what this request came to.
+fn again(node: &Node, principal: &Principal, known: Image) -> Result<Image, Fail> {
+    if principal.repeat.is_some() {
+        node.meta.transaction(|tx| principal.made(tx, &made(known.digest))).map_err(store_fail)?;
+    }
+    Ok(known)
+}
+
 /// Registers an image whose archives are sealed. The same digest again is the image that there is.
 pub(crate) fn import(
     node: &Arc<Node>,
@@ -78,7 +90,7 @@ pub(crate) fn import(
         || {
             let known = node.meta.read(|tx| tx.of(tenant).get::<Image>(&pin)).map_err(store_fail)?;
             if let Some(known) = known {
-                return Ok(known.record);
+                return again(node, principal, known.record);
             }
             let count = node.meta.read(|tx| tx.of(tenant).count::<Image>()).map_err(store_fail)?;
             if count >= IMAGES_MAX {
@@ -88,7 +100,7 @@ pub(crate) fn import(
             // One at a time: an image takes as much memory as it has bytes, and nobody knows them before.
             let _turn = turn(node)?;
             if let Ok(known) = find(node, tenant, &pin) {
-                return Ok(known);
+                return again(node, principal, known);
             }
             let (layers, env) = match form {
                 ImageForm::Directory => (directory(files)?, Vec::new()),
@@ -124,7 +136,8 @@ pub(crate) fn import(
                 .transaction(|tx| {
                     let rows = tx.of(tenant);
                     rows.insert(&record)?;
-                    rows.insert(&contents)
+                    rows.insert(&contents)?;
+                    principal.made(tx, &made(pin))
                 })
                 .map_err(store_fail)?;
             Ok(record)
@@ -480,9 +493,10 @@ fn records(node: &Node, tenant: &Name) -> Result<Vec<Image>, Fail> {
     Ok(page.items.into_iter().map(|stored| stored.record).collect())
 }
 
-pub(crate) fn list(node: &Node, tenant: &Name) -> Result<Page<api::Image>, Fail> {
+pub(crate) fn list(node: &Node, tenant: &Name, page: &PageRequest) -> Result<Page<api::Image>, Fail> {
     node.tenant(tenant)?;
-    Ok(Page { items: records(node, tenant)?.iter().map(wire).collect(), next: None })
+    let page = node.meta.read(|tx| tx.of(tenant).list::<Image>(page)).map_err(store_fail)?;
+    Ok(Page { items: page.items.iter().map(|s| wire(&s.record)).collect(), next: page.next })
 }
 
 fn wire(record: &Image) -> api::Image {

@@ -12,7 +12,7 @@ use vault::KeyScope;
 
 use crate::auth::{By, Principal};
 use crate::clock::{now, random};
-use crate::http::BodyReader;
+use crate::http::{BodyReader, Repeat};
 use crate::node::{Node, correlation};
 use crate::{Fail, datasets, images, models};
 
@@ -54,6 +54,8 @@ struct Session {
     name: Name,
     /// Of an image: what pins it.
     pin: Option<Digest>,
+    /// The request that began it, and the one that committed its code, if they may be sent once more.
+    requests: [Option<Repeat>; 2],
     touched: Timestamp,
     busy: bool,
     committed: bool,
@@ -62,7 +64,12 @@ struct Session {
     names: usize,
 }
 
-pub(crate) fn begin(node: &Arc<Node>, tenant: &Name, request: &ImportBegin) -> Result<api::Import, Fail> {
+pub(crate) fn begin(
+    node: &Arc<Node>,
+    principal: &Principal,
+    tenant: &Name,
+    request: &ImportBegin,
+) -> Result<api::Import, Fail> {
     node.tenant(tenant)?;
     let kind = match request.kind.as_str() {
         "dataset" => Kind::Dataset,
@@ -88,12 +95,16 @@ pub(crate) fn begin(node: &Arc<Node>, tenant: &Name, request: &ImportBegin) -> R
     let id = base::digest::hex(&random::<16>()?);
     let time = now();
     let mut open = node.imports.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = repeated(&open, tenant, principal.repeat.as_ref())? {
+        return Ok(api::Import { id: known });
+    }
     make_room(&mut open, tenant, time)?;
     let session = Session {
         tenant: tenant.clone(),
         kind,
         name,
         pin,
+        requests: [principal.repeat.clone(), None],
         touched: time,
         busy: false,
         committed: false,
@@ -102,6 +113,23 @@ pub(crate) fn begin(node: &Arc<Node>, tenant: &Name, request: &ImportBegin) -> R
     };
     open.insert(id.clone(), session);
     Ok(api::Import { id })
+}
+
+/// The open import that the same request began before.
+fn repeated(
+    open: &HashMap<String, Session>,
+    tenant: &Name,
+    repeat: Option<&Repeat>,
+) -> Result<Option<String>, Fail> {
+    let Some(repeat) = repeat else { return Ok(None) };
+    for (id, session) in open.iter().filter(|(_, s)| s.tenant == *tenant) {
+        for known in session.requests.iter().flatten() {
+            if known.is(repeat)? {
+                return Ok(Some(id.clone()));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Drops what nobody touches any more; fails if the tenant has too many others.
@@ -199,6 +227,12 @@ pub(crate) fn commit(
     tenant: &Name,
     id: &str,
 ) -> Result<Imported, Fail> {
+    {
+        let open = node.imports.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = repeated(&open, tenant, principal.repeat.as_ref())? {
+            return Ok(Imported::Code(api::Import { id: known }));
+        }
+    }
     let (kind, name, pin, files) = node.imports.with(tenant, id, |s| {
         if s.committed || s.busy {
             return Err(Fail::conflict("this import cannot be committed now"));
@@ -224,6 +258,8 @@ pub(crate) fn commit(
         node.imports.with(tenant, id, |s| {
             s.busy = false;
             s.committed = true;
+            let [_, commit] = &mut s.requests;
+            commit.clone_from(&principal.repeat);
             Ok(())
         })?;
     } else {
@@ -300,6 +336,7 @@ mod tests {
                     kind: Kind::Dataset,
                     name: acme.clone(),
                     pin: None,
+                    requests: [None, None],
                     touched: at,
                     busy: i == 0,
                     committed: false,

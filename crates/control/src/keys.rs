@@ -136,6 +136,7 @@ pub(crate) fn create(
                 return Ok::<bool, store::StoreError>(false);
             }
             tx.of(tenant).insert(&record)?;
+            principal.made(tx, &id.to_string())?;
             Ok(true)
         });
         match insert.map_err(store_fail)? {
@@ -154,10 +155,17 @@ pub(crate) fn create(
     Ok(wire)
 }
 
-pub(crate) fn list(node: &Arc<Node>, tenant: &Name) -> Result<Page<api::Key>, Fail> {
+/// One key, without the key.
+pub(crate) fn show(node: &Node, tenant: &Name, id: &str) -> Result<api::Key, Fail> {
+    let none = || Fail::not_found("key", id);
+    let key: KeyId = id.parse().map_err(|_| none())?;
+    let stored = node.meta.read(|tx| tx.of(tenant).get::<Record>(&key)).map_err(store_fail)?;
+    wire(node, &stored.ok_or_else(none)?.record)
+}
+
+pub(crate) fn list(node: &Node, tenant: &Name, page: &PageRequest) -> Result<Page<api::Key>, Fail> {
     node.tenant(tenant)?;
-    let page =
-        node.meta.read(|tx| tx.of(tenant).list::<Record>(&PageRequest::default())).map_err(store_fail)?;
+    let page = node.meta.read(|tx| tx.of(tenant).list::<Record>(page)).map_err(store_fail)?;
     let items: Result<Vec<_>, Fail> = page.items.iter().map(|s| wire(node, &s.record)).collect();
     Ok(Page { items: items?, next: page.next })
 }

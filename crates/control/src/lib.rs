@@ -221,6 +221,8 @@ fn open(config: Config, plane: Option<Plane>) -> Result<Node, Fail> {
         endpoints: endpoints::Endpoints::default(),
         posture: posture::LastRun::default(),
         gate: http::Gate::default(),
+        rates: http::Rates::default(),
+        repeats: http::Repeats::default(),
         placing: node::Placing::default(),
         surveys: std::sync::Mutex::default(),
         groups: keygroups::Groups::default(),

@@ -67,10 +67,9 @@ pub(crate) fn show(node: &Arc<Node>, tenant: &Name, name: &Name, version: u64) -
     Ok(wire(node, &find(node, tenant, name, version)?))
 }
 
-pub(crate) fn list(node: &Arc<Node>, tenant: &Name) -> Result<Page<api::Model>, Fail> {
+pub(crate) fn list(node: &Node, tenant: &Name, page: &PageRequest) -> Result<Page<api::Model>, Fail> {
     node.tenant(tenant)?;
-    let page =
-        node.meta.read(|tx| tx.of(tenant).list::<Model>(&PageRequest::default())).map_err(store_fail)?;
+    let page = node.meta.read(|tx| tx.of(tenant).list::<Model>(page)).map_err(store_fail)?;
     Ok(Page { items: page.items.iter().map(|s| wire(node, &s.record)).collect(), next: page.next })
 }
 
@@ -138,13 +137,14 @@ pub(crate) fn next_version(node: &Node, tenant: &Name, name: &Name) -> Result<u6
     Ok(last.map_or(1, |l| l.record.version.saturating_add(1)))
 }
 
-/// Registers a version. Of two that race for one, the second fails and nothing of it is visible.
+/// Registers a version, at the request of a caller or at the end of a job. Of two that race for one, the second fails and nothing of it is visible.
 pub(crate) fn register(
     node: &Node,
     kind: EventKind,
     actor: &str,
     registration: Registration,
     cor: u128,
+    principal: Option<&Principal>,
 ) -> Result<Model, Fail> {
     let at = now().as_millis();
     let Registration { tenant, name, version, job, files, signed, bom, inspected } = registration;
@@ -177,8 +177,14 @@ pub(crate) fn register(
     if let Some(job) = job {
         event = event.detail("job", &job.to_string());
     }
-    node.keeper
-        .audited(event, || node.meta.transaction(|tx| tx.of(&tenant).insert(&record)).map_err(store_fail))?;
+    node.keeper.audited(event, || {
+        let insert = node.meta.transaction(|tx| {
+            tx.of(&tenant).insert(&record)?;
+            let made = format!("model/{}/{}", record.name, record.version);
+            principal.map_or(Ok(()), |principal| principal.made(tx, &made))
+        });
+        insert.map_err(store_fail)
+    })?;
     Ok(record)
 }
 
@@ -223,7 +229,7 @@ pub(crate) fn import(
         bom: None,
         inspected,
     };
-    let record = register(node, EventKind::ModelImport, &actor, registration, cor)?;
+    let record = register(node, EventKind::ModelImport, &actor, registration, cor, Some(principal))?;
     Ok(wire(node, &record))
 }
 

@@ -48,6 +48,10 @@ pub(crate) struct Node {
     pub(crate) endpoints: Endpoints,
     pub(crate) posture: posture::LastRun,
     pub(crate) gate: crate::http::Gate,
+    /// How often each caller asked lately.
+    pub(crate) rates: crate::http::Rates,
+    /// Requests under way that may be asked for once more.
+    pub(crate) repeats: crate::http::Repeats,
     pub(crate) placing: Placing,
     /// Held while an image is unpacked to be looked at.
     pub(crate) surveys: Mutex<()>,

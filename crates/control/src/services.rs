@@ -114,12 +114,11 @@ pub(crate) fn create(
     Ok(wire)
 }
 
-pub(crate) fn list(node: &Arc<Node>, tenant: &Name) -> Result<Page<api::Service>, Fail> {
+pub(crate) fn list(node: &Node, tenant: &Name, page: &PageRequest) -> Result<Page<api::Service>, Fail> {
     node.tenant(tenant)?;
     // A node whose plane was taken from its configuration has nobody who could call.
     let Some(plane) = &node.plane else { return Ok(Page { items: Vec::new(), next: None }) };
-    let page =
-        node.meta.read(|tx| tx.of(tenant).list::<Record>(&PageRequest::default())).map_err(store_fail)?;
+    let page = node.meta.read(|tx| tx.of(tenant).list::<Record>(page)).map_err(store_fail)?;
     Ok(Page { items: page.items.iter().map(|s| wire(plane, &s.record)).collect(), next: page.next })
 }
 

@@ -44,7 +44,11 @@ pub(crate) fn create(
         }
         node.keeper.create_scope(keeper_scope(&KeyScope::Tenant(name.clone())), cor)?;
         let record = Tenant { name: name.clone(), created_ms: at, kek_version: Some(1) };
-        node.meta.transaction(|tx| tx.platform().insert(&record)).map_err(store_fail)
+        let insert = node.meta.transaction(|tx| {
+            tx.platform().insert(&record)?;
+            principal.made(tx, name.as_str())
+        });
+        insert.map_err(store_fail)
     })?;
     show(node, &name)
 }
@@ -54,16 +58,24 @@ pub(crate) fn show(node: &Arc<Node>, name: &Name) -> Result<api::Tenant, Fail> {
     wire(node, &record)
 }
 
-pub(crate) fn list(node: &Arc<Node>, principal: &Principal) -> Result<Page<api::Tenant>, Fail> {
-    let page =
-        node.meta.read(|tx| tx.platform().list::<Tenant>(&PageRequest::default())).map_err(store_fail)?;
-    let visible = |t: &Tenant| principal.confined_to().is_none_or(|own| own == t.name.as_str());
-    let items: Result<Vec<_>, Fail> =
-        page.items.iter().map(|s| &s.record).filter(|t| visible(t)).map(|t| wire(node, t)).collect();
-    Ok(Page { items: items?, next: None })
+/// Those that the caller may know: all, or its own.
+pub(crate) fn list(
+    node: &Node,
+    principal: &Principal,
+    page: &PageRequest,
+) -> Result<Page<api::Tenant>, Fail> {
+    let (records, next) = match principal.confined_to() {
+        Some(own) => (own.parse().ok().and_then(|own| node.tenant(&own).ok()).into_iter().collect(), None),
+        None => {
+            let page = node.meta.read(|tx| tx.platform().list::<Tenant>(page)).map_err(store_fail)?;
+            (page.items.into_iter().map(|stored| stored.record).collect::<Vec<_>>(), page.next)
+        }
+    };
+    let items: Result<Vec<_>, Fail> = records.iter().map(|tenant| wire(node, tenant)).collect();
+    Ok(Page { items: items?, next })
 }
 
-fn wire(node: &Arc<Node>, record: &Tenant) -> Result<api::Tenant, Fail> {
+fn wire(node: &Node, record: &Tenant) -> Result<api::Tenant, Fail> {
     let counts = node
         .meta
         .read(|tx| {

@@ -269,7 +269,7 @@ fn locked(held: &Mutex<HashMap<IpAddr, usize>>) -> MutexGuard<'_, HashMap<IpAddr
 }
 
 /// What counts as one client: an IPv4 address, or the /64 that one IPv6 subscriber has (RFC 6177).
-fn one(address: IpAddr) -> IpAddr {
+pub fn one(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
         v4 => v4,

@@ -319,6 +319,22 @@ records! {
         revoked: bool,
     } owner |r| Some(&r.tenant), keyed |r| r.name.clone();
 
+    /// What a request with an idempotency key made.
+    pub struct Repeated in "repeated" ("caller", "key"), v 1, key (String, Digest) {
+        /// Tenant of the caller; none for the operator of the node.
+        tenant: Option<Name>,
+        /// Who called, as in events.
+        caller: String,
+        /// SHA-256 of its idempotency key.
+        key: Digest,
+        /// SHA-256 of the request.
+        request: Digest,
+        /// Name of what it made.
+        made: String,
+        /// When, Unix milliseconds.
+        created_ms: u64,
+    } owner |r| r.tenant.as_ref(), keyed |r| (r.caller.clone(), r.key);
+
     /// Where the log entry of an inference stands.
     pub struct Receipt in "receipt" ("id"), v 1, key ReceiptId {
         /// Tenant.

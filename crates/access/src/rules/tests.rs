@@ -169,7 +169,7 @@ fn the_committed_table_is_what_the_rules_come_to() {
     assert_eq!(
         committed,
         shipped().table(),
-        "rights changed: `strongroom policy show --table > docs/access.md`, and say why in the commit"
+        "rights changed: write what `strongroom policy show --table` prints to docs/access.md, and say why in the commit"
     );
 }
 

@@ -190,6 +190,9 @@ pub(crate) enum Command {
     /// The rules by which it is decided who may do what; works without a node
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// The API of a node; works without a node
+    #[command(subcommand)]
+    Api(ApiCommand),
     /// The audit log
     #[command(subcommand)]
     Audit(AuditCommand),

@@ -478,6 +478,15 @@ pub(crate) enum ServiceCommand {
     Renew,
 }
 
+/// Verbs of `api`.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum ApiCommand {
+    /// Print the description of the API: OpenAPI 3.1, as the node answers it at /v1/openapi.json
+    #[command(before_long_help = "Examples:
+  strongroom api openapi")]
+    Openapi,
+}
+
 /// Verbs of `policy`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
@@ -490,7 +499,7 @@ pub(crate) enum PolicyCommand {
     },
     /// Print the rules that ship, their schema, or the table that they come to
     #[command(before_long_help = "Examples:
-  strongroom policy show > rules.cedar
+  strongroom policy show
   strongroom policy show --schema
   strongroom policy show --table")]
     Show {

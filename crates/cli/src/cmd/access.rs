@@ -36,9 +36,9 @@ pub(crate) fn run(session: &Session, command: AccessCommand) -> Result<Answer, F
         }
         AccessCommand::Service(command) => return service::run(session, command),
         AccessCommand::Egress => {
-            let page: api::Page<api::Egress> = session.client()?.get("/egress")?;
+            let items: Vec<api::Egress> = session.client()?.list("/egress")?;
             let empty = "nothing left the node yet";
-            return Ok(Answer::list("strongroom.egress.list/1", &page.items, EGRESS, empty));
+            return Ok(Answer::list("strongroom.egress.list/1", &items, EGRESS, empty));
         }
     };
     let policies = match policy {

@@ -50,9 +50,9 @@ pub(crate) fn run(session: &Session, command: DatasetCommand) -> Result<Answer, 
         }
         DatasetCommand::List { tenant } => {
             let scope = session.scope(&tenant)?;
-            let page: api::Page<api::Dataset> = scope.client.get(&scope.route(&["datasets"]))?;
+            let items: Vec<api::Dataset> = scope.client.list(&scope.route(&["datasets"]))?;
             let empty = "no data set yet; import one with `strongroom dataset import NAME PATH`";
-            Ok(Answer::list("strongroom.dataset.list/1", &page.items, LIST, empty))
+            Ok(Answer::list("strongroom.dataset.list/1", &items, LIST, empty))
         }
         DatasetCommand::Show(thing) => {
             let scope = session.scope(&thing.tenant)?;

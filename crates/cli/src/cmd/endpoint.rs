@@ -39,7 +39,7 @@ pub(crate) fn run(session: &Session, command: EndpointCommand) -> Result<Answer,
         EndpointCommand::Deploy { name, model, tenant } => {
             let scope = session.scope(&tenant)?;
             let body = api::EndpointDeploy { name: name.to_string(), model: model.to_string() };
-            let first: api::Endpoint = scope.client.post(&scope.route(&["endpoints"]), &body)?;
+            let first: api::Endpoint = scope.client.create(&scope.route(&["endpoints"]), &body)?;
             let endpoint = settled(&scope, first)?;
             let answer = state_answer(&endpoint);
             Ok(if endpoint.state == "serving" {
@@ -53,9 +53,9 @@ pub(crate) fn run(session: &Session, command: EndpointCommand) -> Result<Answer,
         }
         EndpointCommand::List { tenant } => {
             let scope = session.scope(&tenant)?;
-            let page: api::Page<api::Endpoint> = scope.client.get(&scope.route(&["endpoints"]))?;
+            let items: Vec<api::Endpoint> = scope.client.list(&scope.route(&["endpoints"]))?;
             let empty = "no endpoint yet; make one with `strongroom endpoint deploy NAME MODEL`";
-            Ok(Answer::list("strongroom.endpoint.list/1", &page.items, LIST, empty))
+            Ok(Answer::list("strongroom.endpoint.list/1", &items, LIST, empty))
         }
         EndpointCommand::Show(arg) => {
             let scope = session.scope(&arg.tenant)?;

@@ -137,9 +137,9 @@ pub(crate) fn run(session: &Session, command: ImageCommand) -> Result<Answer, Fa
         }
         ImageCommand::List { tenant } => {
             let scope = session.scope(&tenant)?;
-            let page: api::Page<api::Image> = scope.client.get(&scope.route(&["images"]))?;
+            let items: Vec<api::Image> = scope.client.list(&scope.route(&["images"]))?;
             let empty = "no image yet; import one with `strongroom image import PATH`";
-            Ok(Answer::list("strongroom.image.list/1", &page.items, LIST, empty))
+            Ok(Answer::list("strongroom.image.list/1", &items, LIST, empty))
         }
         ImageCommand::Show { digest, tenant } => {
             let scope = session.scope(&tenant)?;
@@ -205,7 +205,7 @@ pub(super) fn bring(
         Form::Directory => {
             let rootfs = Rootfs::walk(path)?;
             let len = rootfs.archive_len()?;
-            let import: api::Import = scope.client.post(&scope.route(&["imports"]), &begin)?;
+            let import: api::Import = scope.client.create(&scope.route(&["imports"]), &begin)?;
             let shown = format!("image {name}, {} entries", rootfs.entries());
             let progress = Progress::new(session.progress, &shown, len);
             let route = scope.route(&["imports", &import.id, "files", "rootfs.tar"]);
@@ -222,7 +222,7 @@ pub(super) fn bring(
                 .chain(manifest.layers.iter().map(|(blob, _)| *blob))
                 .collect();
             let total = blobs.iter().map(|blob| blob.size).fold(0, u64::saturating_add);
-            let import: api::Import = scope.client.post(&scope.route(&["imports"]), &begin)?;
+            let import: api::Import = scope.client.create(&scope.route(&["imports"]), &begin)?;
             let progress = Progress::new(session.progress, &format!("image {name}"), total);
             let mut sent = std::collections::BTreeSet::new();
             let mut send = |from: &Path, to: &str, size: Option<u64>| -> Result<(), Failure> {

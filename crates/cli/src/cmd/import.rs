@@ -48,7 +48,7 @@ pub(super) fn import(
     let files = walk(path, what.skipped())?;
     let total = files.iter().map(|f| f.size).fold(0u64, u64::saturating_add);
     let begin = api::ImportBegin { kind: what.word().to_owned(), name: name.to_owned(), digest: None };
-    let import: api::Import = scope.client.post(&scope.route(&["imports"]), &begin)?;
+    let import: api::Import = scope.client.create(&scope.route(&["imports"]), &begin)?;
     let progress = Progress::new(session.progress, &format!("{} {name}", what.word()), total);
     for entry in &files {
         let file = open(&entry.path)?;
@@ -67,7 +67,7 @@ pub(super) fn import(
 
 /// Makes what was uploaded visible.
 pub(super) fn commit(scope: &Scope, import: &str) -> Result<api::Imported, Failure> {
-    let mut made: Value = scope.client.act(&scope.route(&["imports", import, "commit"]))?;
+    let mut made: Value = scope.client.complete(&scope.route(&["imports", import, "commit"]))?;
     if let Value::Object(map) = &mut made {
         // Every answer names its schema; the rest is one of four things.
         map.remove("schema");

@@ -86,9 +86,9 @@ pub(crate) fn run(session: &Session, command: JobCommand) -> Result<Ended, Failu
         }
         JobCommand::List { tenant } => {
             let scope = session.scope(&tenant)?;
-            let page: api::Page<api::Job> = scope.client.get(&scope.route(&["jobs"]))?;
+            let items: Vec<api::Job> = scope.client.list(&scope.route(&["jobs"]))?;
             let empty = "no job yet; submit one with `strongroom job run FILE`";
-            Ok(Answer::list("strongroom.job.list/1", &page.items, LIST, empty).into())
+            Ok(Answer::list("strongroom.job.list/1", &items, LIST, empty).into())
         }
         JobCommand::Show(arg) => {
             let (scope, id) = find(session, &arg)?;
@@ -115,10 +115,10 @@ pub(crate) fn run(session: &Session, command: JobCommand) -> Result<Ended, Failu
         }
         JobCommand::Checkpoint(CheckpointCommand::List(arg)) => {
             let (scope, id) = find(session, &arg)?;
-            let page: api::Page<api::Checkpoint> =
-                scope.client.get(&scope.route(&["jobs", &id, "checkpoints"]))?;
+            let items: Vec<api::Checkpoint> =
+                scope.client.list(&scope.route(&["jobs", &id, "checkpoints"]))?;
             let empty = "no checkpoint is sealed yet";
-            Ok(Answer::list("strongroom.job.checkpoint.list/1", &page.items, CHECKPOINTS, empty).into())
+            Ok(Answer::list("strongroom.job.checkpoint.list/1", &items, CHECKPOINTS, empty).into())
         }
     }
 }
@@ -146,7 +146,7 @@ fn submit(session: &Session, file: &Path, tenant: &TenantArg) -> Result<(Scope, 
         }
     }
     let body = api::JobRun { file: shown, text, code, imports };
-    let job = scope.client.post(&scope.route(&["jobs"]), &body)?;
+    let job = scope.client.create(&scope.route(&["jobs"]), &body)?;
     Ok((scope, job))
 }
 
@@ -180,9 +180,8 @@ fn find(session: &Session, arg: &JobArg) -> Result<(Scope, String), Failure> {
     if arg.job.parse::<base::id::JobId>().is_ok() {
         return Ok((scope, arg.job.clone()));
     }
-    let page: api::Page<api::Job> = scope.client.get(&scope.route(&["jobs"]))?;
-    let newest =
-        page.items.into_iter().filter(|j| j.name == arg.job).max_by(|a, b| a.submitted.cmp(&b.submitted));
+    let items: Vec<api::Job> = scope.client.list(&scope.route(&["jobs"]))?;
+    let newest = items.into_iter().filter(|j| j.name == arg.job).max_by(|a, b| a.submitted.cmp(&b.submitted));
     match newest {
         Some(job) => Ok((scope, job.id)),
         // The node answers for what it does not know, in its own words.

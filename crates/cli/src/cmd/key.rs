@@ -40,8 +40,15 @@ pub(crate) fn run(session: &Session, command: KeyCommand) -> Result<Answer, Fail
                 role: role.map(|role| role.to_string()),
                 days,
             };
-            let made: Result<api::Key, Failure> = scope.client.post(&scope.route(&["keys"]), &body);
+            let made: Result<api::Key, Failure> = scope.client.create(&scope.route(&["keys"]), &body);
             match (made, file, out) {
+                // The connection was lost once, and a secret is told once.
+                (Ok(key), _, out) if key.secret.is_none() => {
+                    if let Some(path) = out {
+                        drop(std::fs::remove_file(path));
+                    }
+                    Err(CliError::SecretLost(key.id).into())
+                }
                 (Ok(mut key), Some(mut file), Some(path)) => {
                     let secret = key.secret.take().unwrap_or_default();
                     writeln!(file, "{secret}")
@@ -67,9 +74,9 @@ pub(crate) fn run(session: &Session, command: KeyCommand) -> Result<Answer, Fail
         }
         KeyCommand::List { tenant } => {
             let scope = session.scope(&tenant)?;
-            let page: api::Page<api::Key> = scope.client.get(&scope.route(&["keys"]))?;
+            let items: Vec<api::Key> = scope.client.list(&scope.route(&["keys"]))?;
             let empty = "no key yet; make one with `strongroom key create`";
-            Ok(Answer::list("strongroom.key.list/1", &page.items, COLUMNS, empty))
+            Ok(Answer::list("strongroom.key.list/1", &items, COLUMNS, empty))
         }
         KeyCommand::Revoke { id, tenant } => {
             let scope = session.scope(&tenant)?;

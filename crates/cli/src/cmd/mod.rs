@@ -1,6 +1,7 @@
 //! The commands, one module a noun. Each takes plain arguments and gives an [`Answer`].
 
 pub(crate) mod access;
+pub(crate) mod api;
 pub(crate) mod audit;
 pub(crate) mod bom;
 pub(crate) mod completion;
@@ -65,6 +66,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Key(command) => key::run(&session, command)?,
         Command::Access(command) => access::run(&session, command)?,
         Command::Policy(command) => policy::run(command)?,
+        Command::Api(command) => api::run(command),
         Command::Receipt(command) => receipt::run(&session, command)?,
         Command::Posture(command) => posture::run(&session, command)?,
         Command::Explain(args) => explain::run(&args)?,

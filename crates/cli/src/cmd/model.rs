@@ -55,9 +55,9 @@ pub(crate) fn run(session: &Session, command: ModelCommand) -> Result<Answer, Fa
         }
         ModelCommand::List { tenant } => {
             let scope = session.scope(&tenant)?;
-            let page: api::Page<api::Model> = scope.client.get(&scope.route(&["models"]))?;
+            let items: Vec<api::Model> = scope.client.list(&scope.route(&["models"]))?;
             let empty = "no model yet; a finished job makes one, `strongroom model import NAME PATH` too";
-            Ok(Answer::list("strongroom.model.list/1", &page.items, LIST, empty))
+            Ok(Answer::list("strongroom.model.list/1", &items, LIST, empty))
         }
         ModelCommand::Show(thing) => {
             let scope = session.scope(&thing.tenant)?;

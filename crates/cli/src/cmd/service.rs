@@ -46,9 +46,9 @@ pub(crate) fn run(session: &Session, command: ServiceCommand) -> Result<Answer, 
         }
         ServiceCommand::List { tenant } => {
             let scope = session.scope(&tenant)?;
-            let page: api::Page<api::Service> = scope.client.get(&scope.route(&["services"]))?;
+            let items: Vec<api::Service> = scope.client.list(&scope.route(&["services"]))?;
             let empty = "no service yet; make one with `strongroom access service create`";
-            Ok(Answer::list("strongroom.service.list/1", &page.items, COLUMNS, empty))
+            Ok(Answer::list("strongroom.service.list/1", &items, COLUMNS, empty))
         }
         ServiceCommand::Revoke { name, tenant } => {
             let scope = session.scope(&tenant)?;

@@ -21,7 +21,7 @@ pub(crate) fn run(session: &Session, command: TenantCommand) -> Result<Answer, F
     Ok(match command {
         TenantCommand::Create { name } => {
             let body = api::TenantCreate { name: name.to_string() };
-            let tenant: api::Tenant = client.post("/tenants", &body)?;
+            let tenant: api::Tenant = client.create("/tenants", &body)?;
             Answer::record(&tenant, COLUMNS)
                 .hint(format!(
                     "tenant `{name}` has its own key now; see it with `strongroom tenant show {name}`"
@@ -29,9 +29,9 @@ pub(crate) fn run(session: &Session, command: TenantCommand) -> Result<Answer, F
                 .hint(format!("next: strongroom dataset import NAME PATH --tenant {name}"))
         }
         TenantCommand::List => {
-            let page: api::Page<api::Tenant> = client.get("/tenants")?;
+            let items: Vec<api::Tenant> = client.list("/tenants")?;
             let empty = "no tenant yet; make one with `strongroom tenant create NAME`";
-            Answer::list("strongroom.tenant.list/1", &page.items, COLUMNS, empty)
+            Answer::list("strongroom.tenant.list/1", &items, COLUMNS, empty)
         }
         TenantCommand::Show { name } => {
             let tenant: api::Tenant = client.get(&route(&["tenants", name.as_str()]))?;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use api::to_json;
 use base::names::Name;
 use serde::de::DeserializeOwned;
+use store::PageRequest;
 
 use super::route::Params;
-use super::{BodyReader, LineSender, Pass, Reply};
+use super::{BodyReader, LineSender, Pass, Reply, page};
 use crate::auth::Principal;
 use crate::node::Node;
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
 pub(crate) struct Call<'a> {
     pub(crate) node: &'a Arc<Node>,
     pub(crate) principal: &'a Principal,
+    pub(crate) route: &'static api::Route,
     pub(crate) params: &'a Params,
     pub(crate) query: &'a BTreeMap<String, String>,
     /// Counts the request as under way; whoever goes on after the answer began keeps a copy.
@@ -35,7 +37,7 @@ pub(crate) enum Input {
 }
 
 impl Call<'_> {
-    fn tenant(&self) -> Result<Name, Fail> {
+    pub(super) fn tenant(&self) -> Result<Name, Fail> {
         name("tenant", self.params.need("tenant")?)
     }
 
@@ -59,16 +61,42 @@ fn name(what: &'static str, text: &str) -> Result<Name, Fail> {
 }
 
 fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fail> {
-    let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+    // serde would take a list as the members in their order.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Fail::invalid("the request body is not as documented: it is not an object"));
+    }
     serde_json::from_slice(bytes)
         .map_err(|e| Fail::invalid(format!("the request body is not as documented: {e}")))
 }
 
-fn json<T: api::Document>(document: &T) -> Reply {
+/// The body of a request that carries nothing: nothing, or an object without members.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+fn nothing(bytes: &[u8]) -> Result<(), Fail> {
+    if bytes.is_empty() { Ok(()) } else { body::<Nothing>(bytes).map(|Nothing {}| ()) }
+}
+
+pub(super) fn json<T: api::Document>(document: &T) -> Reply {
     Reply::Json(to_json(document))
 }
 
-pub(crate) fn handle(operation: &str, call: &Call<'_>, input: Input) -> Result<Reply, Fail> {
+/// One page of a list, with its cursor as this caller may use it.
+fn paged<T: api::Document>(
+    call: &Call<'_>,
+    list: impl FnOnce(&PageRequest) -> Result<api::Page<T>, Fail>,
+) -> Result<Reply, Fail> {
+    let mut found = list(&page::request(call)?)?;
+    found.next = found.next.map(|place| page::sealed(call, &place));
+    Ok(json(&found))
+}
+
+pub(crate) fn handle(call: &Call<'_>, input: Input) -> Result<Reply, Fail> {
+    let operation = call.route.operation;
+    if let (Input::Body(bytes), api::Input::Empty) = (&input, call.route.input) {
+        nothing(bytes)?;
+    }
     match input {
         Input::Upload(reader) => {
             let Call { node, params, .. } = call;
@@ -93,18 +121,27 @@ fn rest(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
         "status" => json(&status::status(node, principal)?),
         "whoami" => json(&status::whoami(principal)),
         "tenant.create" => json(&tenants::create(node, principal, &body::<api::TenantCreate>(bytes)?)?),
-        "tenant.list" => json(&tenants::list(node, principal)?),
+        "tenant.list" => paged(call, |page| tenants::list(node, principal, page))?,
+        "api.openapi" => Reply::Bytes("application/json", api::openapi().to_string().into_bytes()),
         "tenant.show" => json(&tenants::show(node, &call.tenant()?)?),
-        "import.begin" => json(&imports::begin(node, &call.tenant()?, &body::<api::ImportBegin>(bytes)?)?),
+        "import.begin" => {
+            json(&imports::begin(node, principal, &call.tenant()?, &body::<api::ImportBegin>(bytes)?)?)
+        }
         "import.commit" => json(&imports::commit(node, principal, &call.tenant()?, call.params.need("id")?)?),
-        "dataset.list" => json(&datasets::list(node, &call.tenant()?)?),
+        "dataset.list" => {
+            let tenant = call.tenant()?;
+            paged(call, |page| datasets::list(node, &tenant, page))?
+        }
         "dataset.show" => json(&datasets::show(node, &call.tenant()?, &call.named()?, call.version()?)?),
         "dataset.verify" => {
             json(&datasets::verify(node, principal, &call.tenant()?, &call.named()?, call.version()?)?)
         }
-        "image.list" => json(&images::list(node, &call.tenant()?)?),
+        "image.list" => {
+            let tenant = call.tenant()?;
+            paged(call, |page| images::list(node, &tenant, page))?
+        }
         "image.show" => json(&images::show(node, &call.tenant()?, call.params.need("digest")?)?),
-        "egress.list" => json(&egress::list(node, principal)?),
+        "egress.list" => paged(call, |page| egress::list(node, principal, page))?,
         "posture.run" => json(&posture::run(node, principal)?),
         "posture.show" => json(&posture::show(node)?),
         other => return Err(Fail::internal("an endpoint without a handler", other)),
@@ -116,14 +153,17 @@ fn job(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
     let tenant = call.tenant()?;
     Ok(match operation {
         "job.run" => json(&jobs::submit(node, principal, &tenant, &body::<api::JobRun>(bytes)?)?),
-        "job.list" => json(&jobs::list(node, &tenant)?),
+        "job.list" => paged(call, |page| jobs::list(node, &tenant, page))?,
         "job.show" => json(&jobs::show(node, &tenant, params.need("job")?)?),
         "job.stop" => json(&jobs::stop(node, principal, &tenant, params.need("job")?)?),
         "job.resume" => {
             let request = body::<api::JobResume>(bytes)?;
             json(&jobs::resume(node, principal, &tenant, params.need("job")?, &request.reason)?)
         }
-        "job.checkpoint.list" => json(&jobs::checkpoints(node, &tenant, params.need("job")?)?),
+        "job.checkpoint.list" => {
+            let job = params.need("job")?;
+            paged(call, |page| jobs::checkpoints(node, &tenant, job, page))?
+        }
         "job.watch" => {
             let pass = call.pass.clone();
             let watch = jobs::watch(node, &tenant, params.need("job")?)?;
@@ -145,7 +185,7 @@ fn model(operation: &str, call: &Call<'_>) -> Result<Reply, Fail> {
     let Call { node, principal, params, .. } = call;
     let tenant = call.tenant()?;
     if operation == "model.list" {
-        return Ok(json(&models::list(node, &tenant)?));
+        return paged(call, |page| models::list(node, &tenant, page));
     }
     let (name, version) = (call.named()?, call.version()?);
     Ok(match operation {
@@ -182,11 +222,11 @@ fn serving(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail
         "endpoint.deploy" => {
             json(&endpoints::deploy(node, principal, &tenant, &body::<api::EndpointDeploy>(bytes)?)?)
         }
-        "endpoint.list" => json(&endpoints::list(node, &tenant)?),
+        "endpoint.list" => paged(call, |page| endpoints::list(node, &tenant, page))?,
         "endpoint.show" => json(&endpoints::show(node, &tenant, &call.named()?)?),
         "endpoint.stop" => json(&endpoints::stop(node, principal, &tenant, &call.named()?)?),
         "key.create" => json(&keys::create(node, principal, &tenant, &body::<api::KeyCreate>(bytes)?)?),
-        "key.list" => json(&keys::list(node, &tenant)?),
+        "key.list" => paged(call, |page| keys::list(node, &tenant, page))?,
         "key.revoke" => json(&keys::revoke(node, principal, &tenant, params.need("id")?)?),
         other => return Err(Fail::internal("an endpoint without a handler", other)),
     })
@@ -198,7 +238,10 @@ fn identity(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fai
         "service.create" => {
             json(&services::create(node, principal, &call.tenant()?, &body::<api::ServiceCreate>(bytes)?)?)
         }
-        "service.list" => json(&services::list(node, &call.tenant()?)?),
+        "service.list" => {
+            let tenant = call.tenant()?;
+            paged(call, |page| services::list(node, &tenant, page))?
+        }
         "service.revoke" => json(&services::revoke(node, principal, &call.tenant()?, &call.named()?)?),
         "identity.renew" => json(&services::renew(node, principal, &body::<api::IdentityRenew>(bytes)?)?),
         other => return Err(Fail::internal("an endpoint without a handler", other)),

@@ -1,20 +1,24 @@
-//! The API, over the local socket and the management plane alike: every request goes through the table of endpoints, authentication and
-//! authorisation here, before any handler sees it.
+//! The API, over the local socket and the management plane alike: every request goes through the table of endpoints,
+//! authentication and authorisation here, before any handler sees it.
 
+mod answer;
 mod gate;
 mod handlers;
+mod once;
+mod page;
+mod rate;
 mod route;
 mod stream;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::Route;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use axum::serve::IncomingStream;
 use base::id::EventId;
@@ -23,10 +27,13 @@ use net::listener::Client;
 use tokio::net::UnixListener;
 
 pub(crate) use gate::{Gate, Pass};
+pub(crate) use once::{Repeat, Repeats};
+pub(crate) use page::limit;
+pub(crate) use rate::Rates;
 pub(crate) use stream::{BodyReader, LineSender};
 
 use crate::Fail;
-use crate::auth::{Identity, Principal, Refusal, authenticate, authorise};
+use crate::auth::{Principal, Refusal, authenticate, authorise};
 use crate::clock::{now, random};
 use crate::node::Node;
 
@@ -60,6 +67,20 @@ impl Peer {
             Self::Local { uid: Some(uid) } => format!("uid:{uid}"),
             Self::Local { uid: None } => "uid:unknown".to_owned(),
             Self::Remote(client) => format!("addr:{}", client.address.to_canonical()),
+        }
+    }
+
+    /// Whether this is a process of the node's operator: on the local socket its requests need no key. Root is the
+    /// operator too: it can read the operator's files anyway.
+    pub(crate) fn is_operators(&self, node: &Node) -> bool {
+        matches!(self, Self::Local { uid: Some(uid) } if *uid == node.config.users.operator || *uid == 0)
+    }
+
+    /// Whose guesses of credentials count together.
+    fn source(&self) -> String {
+        match self {
+            Self::Local { .. } => self.label(),
+            Self::Remote(client) => format!("addr:{}", net::listener::one(client.address)),
         }
     }
 }
@@ -119,78 +140,129 @@ async fn dispatch(
 pub(crate) async fn respond(node: Arc<Node>, peer: Peer, request: Request) -> Response {
     let id = random::<10>().map(|r| EventId::new(now(), r).to_string()).unwrap_or_default();
     let (parts, body) = request.into_parts();
-    let answer = match admit(&node, peer, &parts).await {
-        Ok(admitted) => handle(node, admitted, body).await,
-        Err(fail) => {
-            drain(body).await;
-            Err(fail)
-        }
-    };
-    match answer {
-        Ok(reply) => success(reply, &id),
-        Err(fail) => problem(&fail, &id),
+    let asked = Arc::new(parts);
+    match answer(node, peer, Arc::clone(&asked), body).await {
+        Ok((reply, route)) => answer::success(reply, route.validates(), &asked.headers, &id),
+        Err(fail) => answer::problem(&fail, &id),
     }
 }
 
-/// A request that may be handled.
+/// Who calls, and what: both are found before anything of the request is acted on.
 struct Admitted {
-    route: &'static api::Route,
-    params: route::Params,
-    query: BTreeMap<String, String>,
     principal: Principal,
-    pass: Pass,
+    route: &'static Route,
+    params: route::Params,
 }
 
-/// Decides by its head alone whether a request is handled.
-async fn admit(node: &Arc<Node>, peer: Peer, parts: &Parts) -> Result<Admitted, Fail> {
-    let path = parts.uri.path().to_owned();
-    let (route, params) = route::find(&parts.method, &path)
-        .ok_or_else(|| Fail::not_found("endpoint", &format!("{} {path}", parts.method)))?;
-    let bearer = bearer(&parts.headers)?;
-    let (checker, found) = (Arc::clone(node), params.get("tenant").map(str::to_owned));
-    let thing = params.thing(route);
-    let principal = blocking(move || {
-        let identity = authenticate(&checker, &peer, bearer.as_deref());
-        let who = identity.as_ref().map_or_else(|_| peer.label(), Identity::actor);
-        let own = identity.as_ref().ok().and_then(Identity::confined_to).map(str::to_owned);
-        let result = identity
-            .map_err(Refusal::from)
-            .and_then(|identity| authorise(&checker.policies, identity, route, found.as_deref(), &thing));
-        result.map_err(|refusal| {
-            let by = (who.as_str(), own.as_deref());
-            checker.refusals.record(&checker, by, route.operation, &path, &refusal);
-            refusal.fail
-        })
-    })
-    .await?;
-    let pass = node.gate.enter(principal.confined_to())?;
-    let query = route::query(parts.uri.query().unwrap_or(""))?;
-    Ok(Admitted { route, params, query, principal, pass })
-}
-
-async fn handle(node: Arc<Node>, admitted: Admitted, body: Body) -> Result<Reply, Fail> {
-    let Admitted { route, params, query, principal, pass } = admitted;
-    let input = match route.operation {
-        "import.file" => handlers::Input::Upload(BodyReader::spawn(body)),
-        _ => {
-            let limited = tokio::time::timeout(BODY_WAIT, Limited::new(body, JSON_MAX).collect()).await;
-            let bytes = limited
-                .map_err(|_| Fail::invalid("the request body did not come in time"))?
-                .map_err(|e| Fail::too_large(format!("the request body was not taken: {e}")))?;
-            handlers::Input::Body(bytes.to_bytes().to_vec())
+async fn answer(
+    node: Arc<Node>,
+    peer: Peer,
+    asked: Arc<Parts>,
+    body: Body,
+) -> Result<(Reply, &'static Route), Fail> {
+    let (gatekeeper, request) = (Arc::clone(&node), Arc::clone(&asked));
+    let admitted = blocking(move || admit(&gatekeeper, &peer, &request)).await;
+    let Admitted { principal, route, params } = match admitted {
+        Ok(admitted) => admitted,
+        Err(fail) => {
+            drain(body).await;
+            return Err(fail);
         }
     };
-    blocking(move || {
+    let pass = node.gate.enter(principal.confined_to())?;
+    let query = route::query(asked.uri.query().unwrap_or(""), route)?;
+    let input = input(route, &asked.headers, body).await?;
+    let reply = blocking(move || {
+        let mut principal = principal;
+        if route.creates {
+            principal.repeat = once::asked(&asked.headers, route, asked.uri.path(), &input, &principal)?;
+        }
         let call = handlers::Call {
             node: &node,
             principal: &principal,
+            route,
             params: &params,
             query: &query,
             pass: &pass,
         };
-        handlers::handle(route.operation, &call, input)
-    })
-    .await
+        once::run(&call, input)
+    });
+    Ok((reply.await?, route))
+}
+
+/// Authenticates first: who is nobody learns nothing, not even which paths there are.
+fn admit(node: &Node, peer: &Peer, asked: &Parts) -> Result<Admitted, Fail> {
+    let path = asked.uri.path();
+    let found = route::find(asked.method.as_str(), path);
+    let operation = match &found {
+        route::Found::Endpoint(route, _) => route.operation,
+        route::Found::Methods(_) | route::Found::Nothing => "none",
+    };
+    let source = (!peer.is_operators(node)).then(|| peer.source());
+    if let Some(source) = &source {
+        node.rates.looks_at(source, now())?;
+    }
+    let identity = bearer(&asked.headers).and_then(|key| authenticate(node, peer, key.as_deref()));
+    let identity = identity.map_err(|fail| {
+        if let Some(source) = source.filter(|_| fail.status == 401) {
+            node.rates.stranger(source, now());
+        }
+        let refusal = Refusal::from(fail);
+        node.refusals.record(node, (&peer.label(), None), operation, path, &refusal);
+        refusal.fail
+    })?;
+    let (route, params) = match found {
+        route::Found::Endpoint(route, params) => (route, params),
+        route::Found::Methods(allow) => return Err(Fail::no_such_method(asked.method.as_str(), allow)),
+        route::Found::Nothing => {
+            return Err(Fail::not_found("endpoint", &format!("{} {path}", asked.method)));
+        }
+    };
+    let (who, own) = (identity.actor(), identity.confined_to().map(str::to_owned));
+    // Files of an import are many and small; how many come at once is bounded by the gate.
+    if own.is_some() && !matches!(route.input, api::Input::Bytes) {
+        node.rates.caller(who.clone(), now())?;
+    }
+    let principal = authorise(&node.policies, identity, route, params.get("tenant"), &params.thing(route));
+    let principal = principal.map_err(|refusal| {
+        node.refusals.record(node, (&who, own.as_deref()), operation, path, &refusal);
+        refusal.fail
+    })?;
+    Ok(Admitted { principal, route, params })
+}
+
+/// Whether there is an endpoint, or another method for one, at this path.
+pub(crate) fn is_known(method: &str, path: &str) -> bool {
+    !matches!(route::find(method, path), route::Found::Nothing)
+}
+
+/// The body, as the endpoint takes it.
+async fn input(route: &Route, headers: &HeaderMap, body: Body) -> Result<handlers::Input, Fail> {
+    match route.input {
+        api::Input::Bytes => {
+            media(headers, "application/octet-stream", true)?;
+            return Ok(handlers::Input::Upload(BodyReader::spawn(body)));
+        }
+        api::Input::Json(_) => media(headers, "application/json", false)?,
+        api::Input::Empty => {}
+    }
+    let limited = tokio::time::timeout(BODY_WAIT, Limited::new(body, JSON_MAX).collect()).await;
+    let bytes = limited
+        .map_err(|_| Fail::invalid("the request body did not come in time"))?
+        .map_err(|e| Fail::too_large(format!("the request body was not taken: {e}")))?;
+    Ok(handlers::Input::Body(bytes.to_bytes().to_vec()))
+}
+
+/// The body must be said to be of the type that it is read as. A form of a foreign web page cannot say so.
+fn media(headers: &HeaderMap, wanted: &'static str, or_nothing: bool) -> Result<(), Fail> {
+    let mut said = headers.get_all(header::CONTENT_TYPE).iter();
+    let first = said.next().map(|value| value.to_str().unwrap_or(""));
+    let is = |text: &str| text.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case(wanted));
+    match (first, said.next()) {
+        (None, _) if or_nothing => Ok(()),
+        (Some(text), None) if is(text) => Ok(()),
+        _ => Err(Fail::unsupported_type(wanted)),
+    }
 }
 
 /// Takes some of the body of a request that is refused, so that a client that is still sending reads the refusal instead
@@ -219,41 +291,4 @@ fn bearer(headers: &HeaderMap) -> Result<Option<String>, Fail> {
     }
     let text = value.to_str().map_err(|_| malformed())?;
     text.strip_prefix("Bearer ").map(|key| Some(key.to_owned())).ok_or_else(malformed)
-}
-
-fn success(reply: Reply, id: &str) -> Response {
-    let (kind, body) = match reply {
-        Reply::Json(value) => ("application/json", Body::from(value.to_string())),
-        Reply::Bytes(kind, bytes) => (kind, Body::from(bytes)),
-        Reply::Stream(kind, body) => (kind, body),
-    };
-    build(StatusCode::OK, kind, body, id)
-}
-
-fn problem(fail: &Fail, id: &str) -> Response {
-    let status = StatusCode::from_u16(fail.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    if status.is_server_error() {
-        crate::log::line("http", &format!("{id} {} {}", fail.code, fail.line()));
-    }
-    let problem = api::Problem {
-        status: fail.status,
-        code: fail.code.clone(),
-        title: fail.title.clone(),
-        detail: fail.detail.clone(),
-        help: fail.help.clone(),
-        request_id: Some(id.to_owned()),
-    };
-    let body = serde_json::to_vec(&problem).unwrap_or_default();
-    build(status, "application/problem+json", Body::from(body), id)
-}
-
-fn build(status: StatusCode, kind: &'static str, body: Body, id: &str) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-    if let Ok(value) = header::HeaderValue::from_str(id) {
-        headers.insert("x-request-id", value);
-    }
-    response
 }

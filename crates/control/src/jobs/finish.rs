@@ -82,7 +82,7 @@ pub(super) fn finish(
         bom: Some(bom),
         inspected,
     };
-    let model = models::register(node, EventKind::ModelRegister, &actor, registration, cor)?;
+    let model = models::register(node, EventKind::ModelRegister, &actor, registration, cor, None)?;
     change(node, job, |j| {
         j.state = JobState::Finished;
         j.reason = None;

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::Page;
+use api::shape::REASON_MAX;
 use base::Digest;
 use base::id::JobId;
 use base::names::Name;
@@ -36,6 +37,8 @@ use live::Live;
 const JOBS_MAX: u64 = 10_000;
 /// Jobs supervised at once.
 const RUNNING_MAX: usize = 32;
+/// Records of jobs that are read at once.
+const STEP: usize = 100;
 /// Name of the input that holds the code.
 const INPUT_CODE: &str = "code";
 /// Name of the input that holds the configuration files.
@@ -123,7 +126,7 @@ pub(crate) fn find(node: &Node, tenant: &Name, id: &str) -> Result<Job, Fail> {
 /// Takes the jobs of a tenant one after another: a record holds a whole job file, so few are held at once.
 fn each(node: &Node, tenant: &Name, mut take: impl FnMut(Job) -> Result<(), Fail>) -> Result<(), Fail> {
     node.tenant(tenant)?;
-    let mut request = PageRequest { limit: 100, ..PageRequest::default() };
+    let mut request = PageRequest { limit: STEP, ..PageRequest::default() };
     loop {
         let page = node.meta.read(|tx| tx.of(tenant).list::<Job>(&request)).map_err(store_fail)?;
         page.items.into_iter().try_for_each(|stored| take(stored.record))?;
@@ -134,13 +137,22 @@ fn each(node: &Node, tenant: &Name, mut take: impl FnMut(Job) -> Result<(), Fail
     }
 }
 
-pub(crate) fn list(node: &Arc<Node>, tenant: &Name) -> Result<Page<api::Job>, Fail> {
+pub(crate) fn list(node: &Node, tenant: &Name, page: &PageRequest) -> Result<Page<api::Job>, Fail> {
+    node.tenant(tenant)?;
     let mut items = Vec::new();
-    each(node, tenant, |job| {
-        items.push(wire(node, &job)?);
-        Ok(())
-    })?;
-    Ok(Page { items, next: None })
+    let mut request = page.clone();
+    // A record holds a whole job file, so few are held at once.
+    loop {
+        request.limit = page.limit.saturating_sub(items.len()).min(STEP);
+        let found = node.meta.read(|tx| tx.of(tenant).list::<Job>(&request)).map_err(store_fail)?;
+        for stored in &found.items {
+            items.push(wire(node, &stored.record)?);
+        }
+        if found.next.is_none() || items.len() >= page.limit {
+            return Ok(Page { items, next: found.next });
+        }
+        request.after = found.next;
+    }
 }
 
 pub(crate) fn show(node: &Arc<Node>, tenant: &Name, id: &str) -> Result<api::Job, Fail> {
@@ -173,11 +185,22 @@ fn stored_checkpoints(node: &Node, tenant: &Name, job: JobId) -> Result<Vec<Chec
     }
 }
 
-pub(crate) fn checkpoints(node: &Arc<Node>, tenant: &Name, id: &str) -> Result<Page<api::Checkpoint>, Fail> {
+pub(crate) fn checkpoints(
+    node: &Node,
+    tenant: &Name,
+    id: &str,
+    page: &PageRequest,
+) -> Result<Page<api::Checkpoint>, Fail> {
     let job = find(node, tenant, id)?;
     let scope = KeyScope::Job(tenant.clone(), job.id);
-    let items = stored_checkpoints(node, tenant, job.id)?
+    let page = node
+        .meta
+        .read(|tx| tx.of(tenant).list_under::<Checkpoint, _, _>(&job.id, page))
+        .map_err(store_fail)?;
+    let items = page
+        .items
         .into_iter()
+        .map(|stored| stored.record)
         .map(|c| api::Checkpoint {
             version: c.version,
             step: c.step,
@@ -193,7 +216,7 @@ pub(crate) fn checkpoints(node: &Arc<Node>, tenant: &Name, id: &str) -> Result<P
                 .collect(),
         })
         .collect();
-    Ok(Page { items, next: None })
+    Ok(Page { items, next: page.next })
 }
 
 pub(crate) fn stop(
@@ -238,8 +261,10 @@ pub(crate) fn resume(
     reason: &str,
 ) -> Result<api::Job, Fail> {
     let job = find(node, tenant, id)?;
-    if reason.trim().is_empty() {
-        return Err(Fail::invalid("say why the job goes on: `--reason TEXT`"));
+    if reason.trim().is_empty() || reason.chars().count() > REASON_MAX {
+        return Err(Fail::invalid(format!(
+            "say why the job goes on, in at most {REASON_MAX} characters: `--reason TEXT`"
+        )));
     }
     let event =
         Event::new(EventKind::JobResume, Phase::Intent, Outcome::Unknown, now().as_millis(), correlation()?)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::JobRun;
+use api::shape::FILE_PATH_MAX;
 use base::Digest;
 use base::id::JobId;
 use base::names::Name;
@@ -23,6 +24,8 @@ use crate::keeper::keeper_scope;
 use crate::node::{Node, correlation, store_fail};
 use crate::{Fail, datasets};
 
+// What the API's description says of a job file holds.
+const _: () = assert!(api::shape::JOB_FILE_MAX == training::limits::JOB_FILE_MAX);
 /// Largest configuration file that the platform writes.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
@@ -33,6 +36,9 @@ pub(crate) fn submit(
     request: &JobRun,
 ) -> Result<api::Job, Fail> {
     room(node, tenant)?;
+    if request.file.chars().count() > FILE_PATH_MAX {
+        return Err(Fail::invalid(format!("the name of a job file has at most {FILE_PATH_MAX} characters")));
+    }
     let spec = JobSpec::parse(&request.file, &request.text).map_err(|e| Fail::explained(400, &e))?;
     if spec.tenant != *tenant {
         return Err(Fail::invalid(format!(
@@ -90,7 +96,12 @@ pub(crate) fn submit(
     node.keeper.audited(event, || {
         let slot = Slot::take(node, tenant, id, job.state, Why::Run)?;
         node.keeper.create_scope(keeper_scope(&KeyScope::Job(tenant.clone(), id)), cor)?;
-        node.meta.transaction(|tx| tx.of(tenant).insert(&job)).map_err(store_fail)?;
+        node.meta
+            .transaction(|tx| {
+                tx.of(tenant).insert(&job)?;
+                principal.made(tx, &id.to_string())
+            })
+            .map_err(store_fail)?;
         supervise(slot, &job)
     })?;
     show(node, tenant, &id.to_string())

@@ -32,12 +32,14 @@ pub(super) fn closed(node: &Node) -> Result<Seen, Fail> {
     for absent in ABSENT {
         let answer =
             ask(node, absent).map_err(|e| Fail::unavailable("the API does not answer its own probe", e))?;
-        let is_refused = answer.starts_with("HTTP/1.1 404 ") && answer.contains("SR-CTL-0001");
-        if !is_refused {
+        // The probe is nobody to the API, which tells strangers nothing of its paths; who is somebody gets a 404.
+        let is_refused = answer.starts_with("HTTP/1.1 401 ") && answer.contains("SR-CTL-0004");
+        let (method, path) = absent.split_once(' ').unwrap_or((absent, ""));
+        if !is_refused || crate::http::is_known(method, path) {
             let line: String = answer.lines().next().unwrap_or("").chars().take(80).collect();
             return Ok(Seen::Broken(format!("the API answers `{absent}` with `{line}`"), evidence));
         }
-        evidence.push(format!("`{absent}`: 404, there is no such operation"));
+        evidence.push(format!("`{absent}`: 401 without a credential, and no such operation for anybody"));
     }
     // Of a run that there is not: refused for its receipt, before anything is looked up.
     let order = Operation::Destroy { run: 0 };

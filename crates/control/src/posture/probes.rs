@@ -92,7 +92,9 @@ fn stranger(node: &Arc<Node>) -> Result<Seen, Fail> {
                 }
                 (Who::Operator, answer) => answer.is_err(),
                 (Who::Any, Err(_)) => true,
-                (Who::Any, Ok(principal)) => crate::tenants::list(node, &principal)?.items.is_empty(),
+                (Who::Any, Ok(principal)) => {
+                    crate::tenants::list(node, &principal, &PageRequest::default())?.items.is_empty()
+                }
             };
             if !hidden {
                 return Ok(Seen::Broken(

@@ -53,6 +53,8 @@ const MIGRATIONS: [&str; 3] = [
         PRIMARY KEY (owner, account)) STRICT, WITHOUT ROWID;
     CREATE TABLE service (owner TEXT NOT NULL, name TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
         PRIMARY KEY (owner, name)) STRICT, WITHOUT ROWID;
+    CREATE TABLE repeated (owner TEXT NOT NULL, caller TEXT NOT NULL, key TEXT NOT NULL, rev INTEGER NOT NULL,
+        doc TEXT NOT NULL, PRIMARY KEY (owner, caller, key)) STRICT, WITHOUT ROWID;
 ",
 ];
 

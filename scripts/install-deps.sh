@@ -65,15 +65,16 @@ fi
 # model-signing 1.1.1 imports OpenSSL without naming it, hence pyopenssl.
 pinned="model-signing==1.1.1 pyopenssl==26.4.0 cyclonedx-python-lib[validation]==11.12.0"
 pinned="$pinned jsonschema==4.26.0 ocsf-json-schema==1.2.0"
+pinned="$pinned schemathesis==4.32.5 openapi-spec-validator==0.9.0"
 stamp=".venv/strongroom-tools"
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$pinned" ]; then
-    say "making .venv with the reference signer and the validators of CycloneDX and OCSF"
+    say "making .venv with the reference signer, the validators of CycloneDX, OCSF and OpenAPI, and schemathesis"
     # By its full path: another python3 may come first on the PATH. What is there may be of another one.
     /usr/bin/python3 -m venv --clear .venv || fail "python3 -m venv failed; is python3-venv whole?"
     # shellcheck disable=SC2086
     retry .venv/bin/pip install --quiet --disable-pip-version-check $pinned ||
         fail "pip could not install: $pinned"
-    .venv/bin/python -c 'import model_signing, OpenSSL, cyclonedx, jsonschema, ocsf_json_schema' ||
+    .venv/bin/python -c 'import model_signing, OpenSSL, cyclonedx, jsonschema, ocsf_json_schema, openapi_spec_validator, schemathesis' ||
         fail "the reference tools in .venv do not import"
     printf '%s\n' "$pinned" >"$stamp"
 fi

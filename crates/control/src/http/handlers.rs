@@ -1,7 +1,7 @@
 //! One line for each endpoint: which part of control answers it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use api::to_json;
 use base::names::Name;
@@ -16,6 +16,9 @@ use crate::{
     Fail, auditlog, datasets, egress, endpoints, images, imports, jobs, keys, models, posture, services,
     status, tenants,
 };
+
+/// The API's own description, made once: it takes milliseconds.
+static DESCRIPTION: LazyLock<Vec<u8>> = LazyLock::new(|| api::openapi().to_string().into_bytes());
 
 /// A request that may be handled.
 pub(crate) struct Call<'a> {
@@ -122,7 +125,7 @@ fn rest(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
         "whoami" => json(&status::whoami(principal)),
         "tenant.create" => json(&tenants::create(node, principal, &body::<api::TenantCreate>(bytes)?)?),
         "tenant.list" => paged(call, |page| tenants::list(node, principal, page))?,
-        "api.openapi" => Reply::Bytes("application/json", api::openapi().to_string().into_bytes()),
+        "api.openapi" => Reply::Bytes("application/json", DESCRIPTION.clone()),
         "tenant.show" => json(&tenants::show(node, &call.tenant()?)?),
         "import.begin" => {
             json(&imports::begin(node, principal, &call.tenant()?, &body::<api::ImportBegin>(bytes)?)?)

@@ -165,6 +165,21 @@ fn authenticate_key(node: &Node, text: &str) -> Result<Identity, Fail> {
     Ok(Identity::Key { tenant: record.tenant, id: key.id().to_string(), role: record.role })
 }
 
+/// Whether who was let in would be let in now, as far as its credential goes. What cannot be read is no.
+pub(crate) fn is_still_known(node: &Node, identity: &Identity) -> bool {
+    match identity {
+        Identity::Operator => true,
+        Identity::Key { id, .. } => id
+            .parse()
+            .ok()
+            .and_then(|id| node.api_key(id).ok().flatten())
+            .is_some_and(|known| known.is_good(now())),
+        Identity::Service { .. } => {
+            identity.service().is_some_and(|(tenant, name)| services::is_known(node, tenant, name))
+        }
+    }
+}
+
 /// Whether this caller may call this endpoint for this tenant and thing: the one place where that is decided. What a
 /// caller may not know exists is not found.
 pub(crate) fn authorise(

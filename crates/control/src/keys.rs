@@ -50,7 +50,12 @@ impl Known {
 
     /// Whether a key with this keyed hash is this one, and is good at this time.
     pub(crate) fn opened_by(&self, mac: &[u8; 32], at: Timestamp) -> bool {
-        base::digest::ct_eq(mac, &self.mac) && !self.revoked && at < self.expires
+        base::digest::ct_eq(mac, &self.mac) && self.is_good(at)
+    }
+
+    /// Whether it was neither revoked nor has ended.
+    pub(crate) fn is_good(&self, at: Timestamp) -> bool {
+        !self.revoked && at < self.expires
     }
 }
 

@@ -46,6 +46,12 @@ pub(crate) fn authenticate(
     Ok(Identity::Service { tenant: record.tenant.to_string(), id: name, role: of_key(record.role) })
 }
 
+/// Whether there is such a service, and it may call now.
+pub(crate) fn is_known(node: &Node, tenant: &str, name: &str) -> bool {
+    let (Ok(tenant), Ok(name)) = (tenant.parse(), name.parse()) else { return false };
+    matches!(find(node, &tenant, &name), Ok(Some(record)) if is_good(&record, now()))
+}
+
 fn refused(error: &IdentityError) -> Fail {
     Fail { status: 401, ..Fail::explained(401, error) }
 }

@@ -170,7 +170,7 @@ fn job(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
         "job.watch" => {
             let pass = call.pass.clone();
             let watch = jobs::watch(node, &tenant, params.need("job")?)?;
-            let (sender, stream) = LineSender::pair();
+            let (sender, stream) = LineSender::pair(node, principal);
             std::thread::Builder::new()
                 .name("watch".to_owned())
                 .spawn(move || {
@@ -204,7 +204,7 @@ fn model(operation: &str, call: &Call<'_>) -> Result<Reply, Fail> {
             let pass = call.pass.clone();
             let sending = Arc::clone(node);
             let export = models::export(node, principal, &tenant, &name, version, params.need("path")?)?;
-            let (sender, stream) = LineSender::pair();
+            let (sender, stream) = LineSender::pair(node, principal);
             std::thread::Builder::new()
                 .name("export".to_owned())
                 .spawn(move || {

@@ -1,15 +1,25 @@
 //! Bodies as streams: an upload read by a thread, and lines sent to a watcher as they come.
 
 use std::io::{self, Read};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use http_body_util::BodyExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::auth::{Identity, is_still_known};
+use crate::node::Node;
 
 /// Pieces of an upload, or lines of a watch, that wait for the other side.
 const WAITING_MAX: usize = 16;
 /// An upload that sends nothing for this long is ended.
-const UPLOAD_IDLE: std::time::Duration = std::time::Duration::from_secs(30);
+const UPLOAD_IDLE: Duration = Duration::from_secs(30);
+/// How often it is looked whether who is being sent to may still call; a revocation is to hold within a second. Each
+/// look reads one record, and there are at most as many streams as the gate lets in.
+const STILL_EVERY: Duration = Duration::from_millis(500);
 
 /// An upload, for a thread that reads.
 #[derive(Debug)]
@@ -78,10 +88,16 @@ impl Read for BodyReader {
 pub(crate) struct LineSender(mpsc::Sender<Bytes>);
 
 impl LineSender {
-    /// A sender and the body that it feeds.
-    pub(crate) fn pair() -> (Self, Body) {
-        let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        (Self(sender), Body::new(Pieces(receiver)))
+    /// A sender and the body that it feeds, for as long as the caller may call: within [`STILL_EVERY`] of a revocation,
+    /// or of the end of its credential, the body is broken off.
+    pub(crate) fn pair(node: &Arc<Node>, caller: &Identity) -> (Self, Body) {
+        let (sender, pieces) = mpsc::channel(WAITING_MAX);
+        let cut = caller.confined_to().is_some().then(|| {
+            let (cut, is_cut) = oneshot::channel();
+            tokio::spawn(watch_over(Arc::clone(node), caller.clone(), cut));
+            is_cut
+        });
+        (Self(sender), Body::new(Pieces { pieces, cut }))
     }
 
     /// Sends one piece; false when nobody takes it any more.
@@ -90,18 +106,44 @@ impl LineSender {
     }
 }
 
+/// Asks again and again whether the caller may still call, until it may not or the body has ended.
+async fn watch_over(node: Arc<Node>, caller: Identity, mut cut: oneshot::Sender<()>) {
+    loop {
+        tokio::select! {
+            () = cut.closed() => return,
+            () = tokio::time::sleep(STILL_EVERY) => {}
+        }
+        let (node, caller) = (Arc::clone(&node), caller.clone());
+        let still = tokio::task::spawn_blocking(move || is_still_known(&node, &caller)).await;
+        if !still.unwrap_or(false) {
+            // Nobody listens any more: the body has ended by itself.
+            cut.send(()).unwrap_or_default();
+            return;
+        }
+    }
+}
+
 /// The body end of a [`LineSender`].
 #[derive(Debug)]
-struct Pieces(mpsc::Receiver<Bytes>);
+struct Pieces {
+    pieces: mpsc::Receiver<Bytes>,
+    /// Told when the caller may no longer call; none for the operator, whose right does not end.
+    cut: Option<oneshot::Receiver<()>>,
+}
 
 impl hyper::body::Body for Pieces {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|bytes| Ok(hyper::body::Frame::data(bytes))))
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        let is_cut = self.cut.as_mut().is_some_and(|cut| Pin::new(cut).poll(cx).is_ready());
+        if is_cut {
+            let reason = "the caller's credential was revoked or has ended";
+            return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))));
+        }
+        self.pieces.poll_recv(cx).map(|piece| piece.map(|bytes| Ok(hyper::body::Frame::data(bytes))))
     }
 }

@@ -17,6 +17,8 @@ use crate::node::Node;
 const WAITING_MAX: usize = 16;
 /// An upload that sends nothing for this long is ended.
 const UPLOAD_IDLE: Duration = Duration::from_secs(30);
+/// How long what still comes of a refused upload is taken, while its sender reads the refusal.
+const UPLOAD_LINGER: Duration = Duration::from_secs(2);
 /// How often it is looked whether who is being sent to may still call; a revocation is to hold within a second. Each
 /// look reads one record, and there are at most as many streams as the gate lets in.
 const STILL_EVERY: Duration = Duration::from_millis(500);
@@ -50,13 +52,25 @@ impl BodyReader {
                     },
                 };
                 let failed = piece.is_err();
-                if sender.send(piece).await.is_err() || failed {
+                let refused = sender.send(piece).await.is_err();
+                if refused && !failed {
+                    linger(&mut body).await;
+                }
+                if refused || failed {
                     return;
                 }
             }
         });
         Self { pieces, current: Bytes::new(), ended: false }
     }
+}
+
+/// Takes what still comes of an upload that is refused half-way, and throws it away: were the connection closed at once,
+/// a client that is sending would see that, and not why.
+async fn linger(body: &mut Body) {
+    let taken = async { while matches!(body.frame().await, Some(Ok(_))) {} };
+    // Not all of it came in time: then it is cut.
+    tokio::time::timeout(UPLOAD_LINGER, taken).await.unwrap_or_default();
 }
 
 impl Read for BodyReader {

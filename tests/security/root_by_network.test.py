@@ -216,7 +216,21 @@ def server(work, config):
                 [*client, f"{user}@127.0.0.1", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
             )
         finally:
+            # A session goes on for a moment after its command, and after the server: the next look would find it.
+            wait_for("its sessions have ended", lambda: not ended(daemon.pid), 10)
             daemon.terminate()
+
+
+def ended(parent):
+    """Kills the children of a process; says which there still were."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with open(f"/proc/{name}/stat") as file:
+                if int(file.read().rsplit(")", 1)[1].split()[1]) == parent:
+                    found.append(int(name))
+                    os.kill(int(name), 9)
+    return found
 
 
 def another_server_of_logins_leaves_it_open(node):

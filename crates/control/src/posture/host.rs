@@ -151,9 +151,20 @@ fn gone(error: &io::Error) -> bool {
 fn process(pid: u32, own_users: &str) -> io::Result<Process> {
     let text = |file: &str| read(Path::new(&format!("/proc/{pid}/{file}")), PROCESS_BYTES);
     let (stat, status) = (text("stat")?, text("status")?);
+    if has_ended(&stat, &status) {
+        return Err(ErrorKind::NotFound.into());
+    }
     let users = text("uid_map")?;
     parse(pid, &stat, &status, users != own_users)
         .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "the kernel's text has another form"))
+}
+
+/// Whether it is a zombie, which runs nothing and holds nothing until its parent has asked how it ended. One whose first
+/// thread has ended while others run is not.
+fn has_ended(stat: &str, status: &str) -> bool {
+    let state = stat.rsplit_once(')').and_then(|(_, tail)| tail.split_whitespace().next());
+    let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")).map(str::trim);
+    state == Some("Z") && threads.is_none_or(|count| count == "1")
 }
 
 /// `PID (NAME) STATE PPID PGRP SESSION TTY TPGID FLAGS ...`; the name may hold anything, so the last bracket counts.

@@ -31,6 +31,19 @@ fn a_process_is_read_whatever_its_name() {
 }
 
 #[test]
+fn a_zombie_has_ended_unless_a_thread_of_it_runs() {
+    for (stat, threads, ended) in [
+        ("7 (sshd) Z 1 7 7 0 -1 0 0", "Threads:\t1\n", true),
+        ("7 (sshd) Z 1 7 7 0 -1 0 0", "", true),
+        ("7 (sshd) Z 1 7 7 0 -1 0 0", "Threads:\t2\n", false),
+        ("7 (sshd) S 1 7 7 0 -1 0 0", "Threads:\t1\n", false),
+        ("7 (a) Z 1) R 1 7 7 0 -1 0 0", "Threads:\t1\n", false),
+    ] {
+        assert_eq!(has_ended(stat, &format!("{STATUS}{threads}")), ended, "{stat} {threads}");
+    }
+}
+
+#[test]
 fn this_process_and_its_parent_are_seen() {
     let all = match processes() {
         Ok(all) => all,

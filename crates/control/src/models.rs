@@ -137,7 +137,8 @@ pub(crate) fn next_version(node: &Node, tenant: &Name, name: &Name) -> Result<u6
     Ok(last.map_or(1, |l| l.record.version.saturating_add(1)))
 }
 
-/// Registers a version, at the request of a caller or at the end of a job. Of two that race for one, the second fails and nothing of it is visible.
+/// Registers a version, at the request of a caller or at the end of a job. Of two that race for one, the second fails
+/// and nothing of it is visible.
 pub(crate) fn register(
     node: &Node,
     kind: EventKind,

@@ -18,8 +18,8 @@ const LOCAL: [&str; 3] = ["UNIX", "UNIX-STREAM", "NETLINK"];
 const NAME_MAX: usize = 32;
 
 /// Every socket of this process that is neither unix nor netlink. A process that has ended holds none. A socket whose
-/// protocol the kernel does not tell counts as one of the network. None where the kernel does not let us look. `left` is how many descriptors may still be looked
-/// at; it begins at [`SOCKET_FDS_MAX`].
+/// protocol the kernel does not tell counts as one of the network. None where the kernel does not let us look. `left`
+/// is how many descriptors may still be looked at; it begins at [`SOCKET_FDS_MAX`].
 ///
 /// # Errors
 /// There are more descriptors than are looked at, or `/proc` fails.

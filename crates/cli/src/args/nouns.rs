@@ -381,7 +381,7 @@ pub(crate) enum KeyCommand {
         #[command(flatten)]
         tenant: TenantArg,
     },
-    /// Revoke a key: from the next request on it opens nothing
+    /// Revoke a key: from the next request on it opens nothing, and what is sent to it breaks off within a second
     #[command(before_long_help = "Examples:
   strongroom key revoke KEY --tenant acme")]
     Revoke {
@@ -462,7 +462,7 @@ pub(crate) enum ServiceCommand {
         #[command(flatten)]
         tenant: TenantArg,
     },
-    /// Revoke a service: from its next request on it may do nothing
+    /// Revoke a service: from its next request on it may do nothing, and what is sent to it breaks off within a second
     #[command(before_long_help = "Examples:
   strongroom access service revoke ci --tenant acme")]
     Revoke {

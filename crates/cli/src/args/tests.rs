@@ -35,7 +35,7 @@ fn parse(line: &str) {
     }
 }
 
-/// Splits at blanks outside double quotes, up to what is the shell's; a placeholder for a name becomes a name.
+/// Splits at blanks outside double quotes, up to a redirection, which is the shell's; NAME becomes a name.
 pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quoted = false;

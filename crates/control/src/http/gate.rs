@@ -34,7 +34,8 @@ fn locked(counts: &Mutex<BTreeMap<String, usize>>) -> MutexGuard<'_, BTreeMap<St
 }
 
 impl Gate {
-    /// Lets a request of a tenant, or of the operator, in, or says that its tenant, or all of them, have enough under way.
+    /// Lets a request of a tenant, or of the operator, in, or says that its tenant, or all of them, have enough under
+    /// way.
     pub(crate) fn enter(&self, tenant: Option<&str>) -> Result<Pass, Fail> {
         let Some(tenant) = tenant else { return Ok(Pass { _held: None }) };
         let mut counts = locked(&self.0);

@@ -12,7 +12,8 @@ use crate::Fail;
 const OF_A_CALLER: Rate = Rate { burst: 400, per_second: 100 };
 /// Requests of one user or address that are not of anybody known: guesses of keys.
 const OF_STRANGERS: Rate = Rate { burst: 120, per_second: 20 };
-/// Callers that are counted at once, and so many strangers. A caller is forgotten when its bucket is full again, after 6 s at most.
+/// Callers that are counted at once, and so many strangers. One is forgotten when its bucket is full again, after 6 s at
+/// most.
 const CALLERS_MAX: usize = 4096;
 
 /// A rate: so many requests at once, and then so many a second.

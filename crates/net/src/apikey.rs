@@ -1,21 +1,12 @@
-//! API keys of applications: `srk_<id>_<secret>`.
-//!
-//! The id (26 characters) finds the key, the secret (256 random bits, 52 characters of Crockford base-32) proves
-//! its possession. Only `HMAC(node key, id ‖ secret)` is kept: 256 random bits cannot be guessed, so no slow
-//! hash is needed, and a stolen database without the node key does not even allow testing a key.
+//! API keys of applications: `srk_<id>_<secret>`, a [`Token`] with the id of its record.
 
-use base::id::{KeyId, crockford};
-use base::wire::lp;
-use base::{Secret, hmac_sha256};
+use base::id::KeyId;
 
-/// Separates this MAC from every other use of the node key.
-const CONTEXT: &[u8] = b"strongroom api key 1";
+use crate::token::{Token, Use};
+
 /// What every key starts with, so that secret scanners find leaked ones.
-pub const PREFIX: &str = "srk_";
-/// Characters of each half (128 bits) of the secret and of the id: ceil(128 / 5).
-const HALF: usize = 26;
-/// Length of a key: prefix, id, underscore, both halves.
-pub const TEXT_LEN: usize = PREFIX.len() + HALF + 1 + 2 * HALF;
+pub const PREFIX: &str = Use::ApiKey.prefix();
+pub use crate::token::TEXT_LEN;
 
 /// The text is not an API key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,15 +24,12 @@ impl base::Explain for ApiKeyError {
 
 /// A key as its holder presents it.
 #[derive(Debug)]
-pub struct ApiKey {
-    id: KeyId,
-    secret: Secret<[u8; 32]>,
-}
+pub struct ApiKey(Token);
 
 impl ApiKey {
     /// The key of this id with these 256 random bits.
     pub fn new(id: KeyId, random: [u8; 32]) -> Self {
-        Self { id, secret: Secret::new(random) }
+        Self(Token::new(Use::ApiKey, id.bits(), random))
     }
 
     /// Reads a presented key. Every key has exactly one text.
@@ -49,41 +37,22 @@ impl ApiKey {
     /// # Errors
     /// Another form.
     pub fn parse(text: &str) -> Result<Self, ApiKeyError> {
-        let rest = text.strip_prefix(PREFIX).filter(|_| text.len() == TEXT_LEN).ok_or(ApiKeyError)?;
-        let (id, secret) = rest.split_once('_').ok_or(ApiKeyError)?;
-        let (high, low) = secret.split_at_checked(HALF).ok_or(ApiKeyError)?;
-        // `KeyId` has the only parser of these characters; its halves are 128 bits each.
-        let bits =
-            |half: &str| format!("key_{half}").parse::<KeyId>().map(KeyId::bits).map_err(|_| ApiKeyError);
-        let mut bytes = [0u8; 32];
-        for (to, from) in
-            bytes.iter_mut().zip(bits(high)?.to_be_bytes().iter().chain(&bits(low)?.to_be_bytes()))
-        {
-            *to = *from;
-        }
-        Ok(Self { id: KeyId::from_bits(bits(id)?), secret: Secret::new(bytes) })
+        Token::parse(Use::ApiKey, text).map(Self).map_err(|_| ApiKeyError)
     }
 
     /// Its public half.
     pub fn id(&self) -> KeyId {
-        self.id
+        KeyId::from_bits(self.0.id())
     }
 
     /// The text to hand to its holder, once.
     pub fn text(&self) -> String {
-        let (high, low) = self.secret.expose(|bytes| {
-            let half = |from: usize| {
-                bytes.iter().skip(from).take(16).fold(0u128, |acc, byte| (acc << 8) | u128::from(*byte))
-            };
-            (half(0), half(16))
-        });
-        format!("{PREFIX}{}_{}{}", crockford(self.id.bits()), crockford(high), crockford(low))
+        self.0.text()
     }
 
     /// What is kept of the key, under the node's key.
     pub fn mac(&self, node_key: &[u8; 32]) -> [u8; 32] {
-        let id = self.id.bits().to_be_bytes();
-        self.secret.expose(|secret| *hmac_sha256(node_key, &[&lp(CONTEXT), &id, secret]).as_bytes())
+        self.0.mac(node_key)
     }
 }
 

@@ -22,6 +22,7 @@ pub mod listener;
 pub mod push;
 mod timed;
 pub mod tls;
+pub mod token;
 pub mod unix_http;
 
 pub use client::{Body, Call, ClientError, Reply};

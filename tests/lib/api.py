@@ -13,7 +13,8 @@ from node import PROGRAM, UnixHttp, check
 NOTHING = {
     "import": "0" * 32, "job": "job_00000000000000000000000000", "key": "key_00000000000000000000000000",
     "receipt": "rcp_00000000000000000000000000", "digest": "1" * 64, "name": "absent", "version": "1",
-    "path": "absent",
+    "path": "absent", "session": "ses_00000000000000000000000000", "approval": "apr_00000000000000000000000000",
+    "number": "1",
 }
 # A body that each endpoint with one can read.
 BODIES = {
@@ -25,6 +26,12 @@ BODIES = {
     "key.create": {"endpoint": "absent"},
     "service.create": {"name": "by-a-test", "role": "auditor", "request": ""},
     "identity.renew": {"request": ""},
+    "user.create": {"name": "by-a-test"},
+    "grant.create": {"role": "auditor", "tenant": "absent", "reason": "to see"},
+    "login.begin": {"method": "absent"},
+    "login.finish": {"login": "absent"},
+    "approval.request": {"operation": "model.export", "resource": "absent/1", "reason": "to see"},
+    "approval.decide": {"approve": True},
 }
 
 
@@ -44,7 +51,7 @@ class Operation:
         """What a parameter of the path stands for, where its name alone does not say."""
         if parameter != "id":
             return parameter
-        return next(noun for noun in ("import", "key", "receipt") if f"/{noun}s/" in self.path)
+        return next(noun for noun in ("import", "key", "receipt", "session", "approval") if f"/{noun}s/" in self.path)
 
     def at(self, **things):
         """The path, with these things and of all others one that is not there."""

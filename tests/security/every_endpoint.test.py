@@ -29,7 +29,9 @@ class Both:
     """Tenant acme has one of everything; globex has a key."""
 
     def __init__(self, node):
-        self.node, self.all = node, api.operations()
+        # Those that strangers may call have a test of their own below.
+        self.node, self.all = node, [o for o in api.operations() if o.who != "stranger"]
+        self.open = [o for o in api.operations() if o.who == "stranger"]
         for tenant in ("acme", "globex"):
             node.ok("tenant", "create", tenant)
         work.write(node.path("data", "a.txt"), b"acme's own")
@@ -148,9 +150,23 @@ def a_key_that_is_not_good_is_nobody_at_every_endpoint(both):
             check(answer.status == 401, f"{what}, {operation.name}: {answer}")
             asked.add(operation.name)
     check(asked == {o.name for o in both.all}, "an endpoint was not asked")
-    for header in ("Basic " + good, "bearer " + good, "Bearer", "Bearer  " + good, ""):
+    for header in ("Basic " + good, "Bearer", "Bearer  " + good, ""):
         answer = both.ask("GET", "/v1/whoami", headers={"Authorization": header})
         check(answer.status == 401, f"{header[:12]!r}: {answer}")
+
+
+def what_strangers_may_ask_says_nothing_of_anybody(both):
+    """How one becomes known: the same for everybody, whatever credential they show, and no way to anything else."""
+    check(both.open and all(o.path.startswith(("/v1/login", "/v1/enrol")) for o in both.open), [o.path for o in both.open])
+    for operation in both.open:
+        body, kind = operation.body()
+        told = set()
+        for key in (None, both.keys["acme"], both.keys["acme"][:-1] + "0", "srs_" + "0" * 79):
+            answer = both.ask(operation.method, operation.path, key, body, kind)
+            told.add(answer.said())
+            check("acme" not in answer.text and answer.status < 500, f"{operation.name}: {answer}")
+            check(operation.method == "GET" or answer.status != 200, f"{operation.name} lets somebody in: {answer}")
+        check(len(told) == 1, f"{operation.name} answers differently: {told}")
 
 
 def another_user_of_the_host_is_nobody_and_learns_no_path(both):
@@ -288,6 +304,7 @@ if __name__ == "__main__":
             below_the_own_tenant_what_is_anothers_is_as_if_made_up,
             what_is_the_operators_is_no_tenants,
             a_key_that_is_not_good_is_nobody_at_every_endpoint,
+            what_strangers_may_ask_says_nothing_of_anybody,
             another_method_is_told_and_changes_nothing,
             every_answer_has_an_id_and_is_not_kept,
             a_body_must_be_what_it_is_said_to_be,

@@ -11,7 +11,7 @@
 use std::error::Error;
 use std::time::Instant;
 
-use strongroom_access::{Policies, Principal, Request, Role, SHIPPED};
+use strongroom_access::{Circumstances, Policies, Principal, Request, Role, SHIPPED};
 
 /// Decisions measured for each set.
 const ROUNDS: usize = 20_000;
@@ -31,12 +31,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut times = Vec::with_capacity(ROUNDS);
         for round in 0..ROUNDS {
             let operation = if set == "spread" { names.get(round % names.len()).copied() } else { None };
-            let role = if set == "spread" { Role::ALL.get(round % 5).copied() } else { None };
+            let role = if set == "spread" { Role::ALL.get(round % Role::ALL.len()).copied() } else { None };
             let request = Request {
                 principal: Principal::example(role.unwrap_or(Role::Auditor), "t7"),
                 operation: operation.unwrap_or("model.show"),
                 tenant: Some("t7"),
                 resource: "classifier/1",
+                given: Circumstances::ALL,
             };
             let before = Instant::now();
             std::hint::black_box(policies.decide(&request));
@@ -65,14 +66,14 @@ fn rules(set: &str, wanted: usize) -> Result<String, Box<dyn Error>> {
         let (role, action, tenant) = match set {
             "worst" => (Role::Auditor, "model.show", 7),
             _ => (
-                Role::ALL.get(number % 5).copied().unwrap_or(Role::Auditor),
-                names.get(number / 5 % names.len()).copied().unwrap_or("status"),
+                Role::ALL.get(number % Role::ALL.len()).copied().unwrap_or(Role::Auditor),
+                names.get(number / Role::ALL.len() % names.len()).copied().unwrap_or("status"),
                 number % 50,
             ),
         };
         // What is the node's lies in no tenant: such a grant could never apply, and would be refused.
-        let kind = shipped.operations().get(action).map_or("", |operation| operation.kind());
-        let whose = if kind == "Node" { String::new() } else { format!(" in Tenant::\"t{tenant}\"") };
+        let within = shipped.operations().get(action).is_some_and(|operation| operation.is_within_tenants());
+        let whose = if within { format!(" in Tenant::\"t{tenant}\"") } else { String::new() };
         text.push_str(&format!(
             "@id(\"g{number}\") permit (principal in Role::\"{role}\", action == Action::\"{action}\", resource{whose}) \
              unless {{ principal is Operator }};\n"

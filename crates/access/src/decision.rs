@@ -27,16 +27,47 @@ pub enum Principal<'a> {
         /// Its tenant.
         tenant: &'a str,
     },
+    /// A person in a session.
+    User {
+        /// The person's name.
+        id: &'a str,
+        /// The role that the session is of.
+        role: Role,
+        /// The tenant that the session is of; none for a role of the whole node.
+        tenant: Option<&'a str>,
+    },
 }
 
 impl<'a> Principal<'a> {
-    /// Somebody of this role: the operator, or a key of this tenant.
+    /// Somebody of this role: the operator, or a person, of this tenant unless the role is of the whole node.
     pub const fn example(role: Role, tenant: &'a str) -> Self {
         match role {
             Role::PlatformOperator => Self::Operator,
-            role => Self::Key { id: "example", role, tenant },
+            role if role.is_a_tenants() => Self::User { id: "example", role, tenant: Some(tenant) },
+            role => Self::User { id: "example", role, tenant: None },
         }
     }
+
+    pub(crate) const fn role(&self) -> Role {
+        match self {
+            Self::Operator => Role::PlatformOperator,
+            Self::Key { role, .. } | Self::Service { role, .. } | Self::User { role, .. } => *role,
+        }
+    }
+}
+
+/// What a request comes with beside who asks: some operations need it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Circumstances {
+    /// The person who asks proved who they are a few minutes ago.
+    pub fresh: bool,
+    /// Another person approved it.
+    pub approved: bool,
+}
+
+impl Circumstances {
+    /// Everything that an operation may need.
+    pub const ALL: Self = Self { fresh: true, approved: true };
 }
 
 /// One request.
@@ -50,6 +81,8 @@ pub struct Request<'a> {
     pub tenant: Option<&'a str>,
     /// Which thing: its name or id, empty where none is named.
     pub resource: &'a str,
+    /// What else is known.
+    pub given: Circumstances,
 }
 
 /// The decision on a request.

@@ -1,6 +1,6 @@
 //! **What.** Who may do what: a Cedar schema of the platform's roles, things and operations, the rules that ship, and
-//! the decision on one request with the version and the names of the rules that made it; and how many bytes of weights
-//! may leave.
+//! the decision on one request with the version and the names of the rules that made it; how long the session of a
+//! person lasts; what two people must agree on; and how many bytes of weights may leave.
 //!
 //! **Why.** Rights that are spread over handlers cannot be read, reviewed or shown to an auditor. Here they are one
 //! text, checked against one schema before it takes effect, and the table that it comes to is committed and compared.
@@ -12,14 +12,16 @@
 //! an operation, role or thing that the schema does not have are refused whole. Names of a request become ids of
 //! entities and never text of a rule. A rule that cannot be evaluated denies.
 
+pub mod approval;
 mod bounds;
 mod decision;
 pub mod egress;
 mod error;
 mod role;
 mod rules;
+pub mod session;
 
-pub use decision::{Decision, Principal, Request};
+pub use decision::{Circumstances, Decision, Principal, Request};
 pub use error::PolicyError;
 pub use role::{Role, UnknownRole};
 pub use rules::{Operation, Policies, SHIPPED};

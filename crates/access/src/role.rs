@@ -3,8 +3,10 @@
 /// What somebody is to a node: roles are few and fixed, rules say what they may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// The operator of the node, on its local socket. No key has this role.
+    /// The operator of the node, on its local socket. No key, service or session has this role.
     PlatformOperator,
+    /// Watches over the node: reads what is recorded of every tenant, takes credentials away, approves. People only.
+    Security,
     /// Reads what a tenant has and what happened to it, and changes nothing.
     Auditor,
     /// Everything of one tenant.
@@ -17,18 +19,27 @@ pub enum Role {
 
 /// No role has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no role has this name; there are platform-operator, auditor, tenant-admin, ml-engineer, deployer")]
+#[error(
+    "no role has this name; there are platform-operator, security, auditor, tenant-admin, ml-engineer, deployer"
+)]
 pub struct UnknownRole;
 
 impl Role {
     /// Every role, in the order of the table.
-    pub const ALL: [Self; 5] =
-        [Self::PlatformOperator, Self::Auditor, Self::TenantAdmin, Self::MlEngineer, Self::Deployer];
+    pub const ALL: [Self; 6] = [
+        Self::PlatformOperator,
+        Self::Security,
+        Self::Auditor,
+        Self::TenantAdmin,
+        Self::MlEngineer,
+        Self::Deployer,
+    ];
 
     /// Its name in rules, records and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::PlatformOperator => "platform-operator",
+            Self::Security => "security",
             Self::Auditor => "auditor",
             Self::TenantAdmin => "tenant-admin",
             Self::MlEngineer => "ml-engineer",
@@ -36,9 +47,20 @@ impl Role {
         }
     }
 
-    /// Whether a tenant's management key may have it.
-    pub const fn is_a_keys(self) -> bool {
+    /// Whether it is a role within one tenant: such a role keys and services may have, and people.
+    pub const fn is_a_tenants(self) -> bool {
+        !matches!(self, Self::PlatformOperator | Self::Security)
+    }
+
+    /// Whether a person may be granted it.
+    pub const fn is_a_persons(self) -> bool {
         !matches!(self, Self::PlatformOperator)
+    }
+
+    /// Whether one person may not have both in one tenant: who makes models does not release them, and who audits
+    /// changes nothing. An administrator of the tenant has every duty, and so no other role beside it.
+    pub fn conflicts_with(self, other: Self) -> bool {
+        self != other && self.is_a_tenants() && other.is_a_tenants()
     }
 }
 

@@ -159,6 +159,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
             Who::Operator => "operator",
             Who::Tenant => "tenant",
             Who::Any => "any",
+            Who::Stranger => "stranger",
         },
     });
     let content = match route.input {

@@ -23,6 +23,12 @@ pub const IDEMPOTENCY_KEY_MAX: usize = 64;
 pub const KEY_DAYS_MAX: u32 = 365;
 /// Longest text of a job file, in bytes and so in characters too; `training` takes no longer one.
 pub const JOB_FILE_MAX: usize = 64 * 1024;
+/// Longest that a role is granted for, in hours: 90 days.
+pub const GRANT_HOURS_MAX: u32 = 90 * 24;
+/// Longest name that people call somebody, in characters.
+pub const DISPLAY_MAX: usize = 100;
+/// Longest name of a thing in a request for approval, as in events.
+pub const RESOURCE_MAX: usize = 192;
 /// Longest reason that goes into the log.
 pub const REASON_MAX: usize = 1024;
 
@@ -85,6 +91,22 @@ shapes! {
     EndpointId = { "type": "string", "pattern": "^end_[0-7][0-9a-hjkmnp-tv-z]{25}$" };
     /// Id of an API key.
     KeyId = { "type": "string", "pattern": "^key_[0-7][0-9a-hjkmnp-tv-z]{25}$" };
+    /// Id of a session.
+    SessionId = { "type": "string", "pattern": "^ses_[0-7][0-9a-hjkmnp-tv-z]{25}$" };
+    /// Id of a request for approval.
+    ApprovalId = { "type": "string", "pattern": "^apr_[0-7][0-9a-hjkmnp-tv-z]{25}$" };
+    /// Number of a grant.
+    GrantNumber = { "type": "string", "pattern": "^[1-9][0-9]{0,18}$" };
+    /// What people call somebody.
+    Display = { "type": "string", "minLength": 1, "maxLength": DISPLAY_MAX };
+    /// The role of a person.
+    UserRole = { "type": "string", "enum": ["security", "auditor", "tenant-admin", "ml-engineer", "deployer"] };
+    /// For how many hours a role is granted.
+    GrantHours = { "type": "integer", "minimum": 1, "maximum": GRANT_HOURS_MAX };
+    /// Name of an operation, as in docs/access.md.
+    OperationName = { "type": "string", "minLength": 1, "maxLength": NAME_MAX };
+    /// A thing, as in a path of the API: `name/version`.
+    ResourceName = { "type": "string", "maxLength": RESOURCE_MAX };
     /// Id of a receipt.
     ReceiptId = { "type": "string", "pattern": "^rcp_[0-7][0-9a-hjkmnp-tv-z]{25}$" };
     /// A relative path of plain components.

@@ -4,10 +4,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::shape::{self, SchemaOf};
 use crate::{
-    Certificate, Checkpoint, Dataset, Document, Egress, Endpoint, EndpointDeploy, Entries, File,
-    IdentityRenew, Image, Import, ImportBegin, Imported, Job, JobEvent, JobResume, JobRun, Key, KeyCreate,
-    LogFiles, Model, Page, Posture, Receipt, Service, ServiceCreate, Status, TenantCreate, Verification,
-    WhoAmI,
+    Approval, ApprovalDecide, ApprovalRequest, Certificate, Checkpoint, Dataset, Document, Egress, Endpoint,
+    EndpointDeploy, Entries, File, Grant, GrantCreate, IdentityRenew, Image, Import, ImportBegin, Imported,
+    Job, JobEvent, JobResume, JobRun, Key, KeyCreate, LogFiles, Login, LoginBegin, LoginFinish, LoginMethods,
+    LoginResult, Model, Page, Posture, Receipt, Service, ServiceCreate, Session, Status, TenantCreate, User,
+    UserCreate, Verification, WhoAmI,
 };
 
 /// HTTP method.
@@ -120,6 +121,8 @@ pub enum Who {
     Tenant,
     /// Everybody who is authenticated.
     Any,
+    /// Everybody: how one becomes known.
+    Stranger,
 }
 
 const fn route(
@@ -201,6 +204,9 @@ impl Route {
             "path" => schema::<shape::FilePath>,
             "id" if under("/imports/") => schema::<shape::ImportId>,
             "id" if under("/keys/") => schema::<shape::KeyId>,
+            "id" if under("/sessions/") => schema::<shape::SessionId>,
+            "id" if under("/approvals/") => schema::<shape::ApprovalId>,
+            "number" => schema::<shape::GrantNumber>,
             "id" => schema::<shape::ReceiptId>,
             _ => schema::<shape::Name>,
         }
@@ -273,7 +279,7 @@ fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 
 use Effect::{Change, Destructive, Read};
 use Method::{Get, Post, Put};
-use Who::{Any, Operator, Tenant};
+use Who::{Any, Operator, Stranger, Tenant};
 
 /// Every endpoint.
 pub const TABLE: &[Route] = &[
@@ -456,6 +462,67 @@ pub const TABLE: &[Route] = &[
         .says("A fresh certificate for the service that asks")
         .takes::<IdentityRenew>()
         .answers::<Certificate>(),
+    route(Post, "/users", "user.create", Change, Operator, "user.create")
+        .says("Makes a person known, who may then be granted roles and log in")
+        .takes::<UserCreate>()
+        .answers::<User>()
+        .creates(),
+    route(Get, "/users", "user.list", Read, Operator, "none")
+        .says("People who may log in, and what they are granted")
+        .lists::<User>(),
+    route(Get, "/users/{name}", "user.show", Read, Operator, "none").says("One person").answers::<User>(),
+    route(Post, "/users/{name}/enrol", "user.enrol", Change, Operator, "user.enrol")
+        .says("Makes the link by which a person enrols a passkey, once; an older link ends")
+        .answers::<User>(),
+    route(Post, "/users/{name}/disable", "user.disable", Destructive, Operator, "user.disable")
+        .says("Ends every session of a person, who may not log in any more")
+        .answers::<User>(),
+    route(Post, "/users/{name}/grants", "grant.create", Change, Operator, "grant.create")
+        .says("Grants a person a role for a time")
+        .takes::<GrantCreate>()
+        .answers::<Grant>(),
+    route(
+        Post,
+        "/users/{name}/grants/{number}/revoke",
+        "grant.revoke",
+        Destructive,
+        Operator,
+        "grant.revoke",
+    )
+    .says("Takes a grant back now; sessions of it end")
+    .answers::<Grant>(),
+    route(Get, "/login", "login.methods", Read, Stranger, "none")
+        .says("How one may log in to this node")
+        .answers::<LoginMethods>(),
+    route(Post, "/login", "login.begin", Read, Stranger, "none")
+        .says("Begins a login; the person proves in a browser who they are")
+        .takes::<LoginBegin>()
+        .answers::<Login>(),
+    route(Post, "/login/finish", "login.finish", Change, Stranger, "session.open")
+        .says("Ends a login with a session, or says that it is not done yet")
+        .takes::<LoginFinish>()
+        .answers::<LoginResult>(),
+    route(Post, "/logout", "session.end", Change, Any, "session.end")
+        .says("Ends the session that the caller is in")
+        .answers::<Session>(),
+    route(Get, "/sessions", "session.list", Read, Any, "none")
+        .says("Sessions of the caller; who oversees the node sees all")
+        .lists::<Session>(),
+    route(Post, "/sessions/{id}/revoke", "session.revoke", Destructive, Any, "session.revoke")
+        .says("Ends a session now, and what is sent to it within a second")
+        .answers::<Session>(),
+    route(Post, "/approvals", "approval.request", Change, Any, "approval.request")
+        .says("Asks for the approval of another person")
+        .takes::<ApprovalRequest>()
+        .answers::<Approval>()
+        .creates(),
+    route(Get, "/approvals", "approval.list", Read, Any, "none")
+        .says("Requests for approval, the oldest first")
+        .lists::<Approval>(),
+    route(Post, "/approvals/{id}/decide", "approval.decide", Change, Any, "approval.decide")
+        .says("Approves what another asked for, or refuses it")
+        .takes::<ApprovalDecide>()
+        .answers::<Approval>(),
     route(Get, "/audit/entries", "audit.search", Read, Any, "log.read")
         .says("Entries of the audit log, oldest first")
         .asks(SEARCH)

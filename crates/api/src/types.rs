@@ -44,6 +44,10 @@ impl<T: Document> Document for Page<T> {
     const SCHEMA: &'static str = "strongroom.list/1";
 }
 
+mod people;
+
+pub use people::*;
+
 wire! {
     /// State of the node. Problems come first.
     "strongroom.status/1" pub struct Status {
@@ -113,15 +117,18 @@ wire! {
 
     /// Who the caller is.
     "strongroom.whoami/1" pub struct WhoAmI {
-        /// `operator`, `key:<id>` or `service:<tenant>/<name>`.
+        /// `operator`, `user:<name>`, `key:<id>` or `service:<tenant>/<name>`.
         principal: String,
-        /// Tenant of a key or service.
+        /// Tenant of a key, service or session.
         tenant: Option<String>,
         /// Its role, as docs/access.md has it.
         #[serde(default)]
         role: String,
         /// Where the identity comes from.
         source: String,
+        /// The session that the caller is in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<Session>,
     }
 
     /// A tenant.

@@ -82,6 +82,9 @@ fn write(event: &Event, stamp: &Stamp<'_>, details: Details) -> Vec<u8> {
         o.int("time", event.time_ms);
         o.int("type_uid", class.type_uid());
         o.object("unmapped", |o| o.object("strongroom", |o| own(o, event, stamp, details)));
+        if matches!(class.form, Form::Account | Form::Authentication | Form::UserAccess) {
+            o.object("user", |o| o.text("name", asset_name(event, stamp)));
+        }
     });
     out
 }
@@ -186,6 +189,10 @@ fn second_half(o: &mut Object<'_>, event: &Event, stamp: &Stamp<'_>, class: Clas
             o.int("load_type_id", 1);
         });
     }
+    if class.form == Form::UserAccess {
+        let role = event.details.iter().find(|detail| detail.key.as_str() == "role");
+        o.texts("privileges", &[role.map_or("unknown", |role| role.value.as_str())]);
+    }
     if class.form == Form::Process {
         o.object("process", |o| {
             o.text("name", "sandbox");
@@ -203,6 +210,9 @@ fn second_half(o: &mut Object<'_>, event: &Event, stamp: &Stamp<'_>, class: Clas
             o.text("name", asset_name(event, stamp));
             o.int("type_id", 1);
         });
+    }
+    if class.form == Form::Authentication {
+        o.object("service", |o| o.text("name", "strongroom"));
     }
     o.int("severity_id", severity(event.severity));
     if matches!(class.form, Form::Api | Form::AiApi | Form::Datastore) {

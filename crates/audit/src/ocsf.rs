@@ -17,6 +17,12 @@ pub enum Form {
     Datastore,
     /// `entity`.
     Entity,
+    /// `user`: their account.
+    Account,
+    /// `user`, `service`: they prove who they are.
+    Authentication,
+    /// `user`, `privileges`.
+    UserAccess,
     /// `app`.
     Application,
     /// `actor`, `device`, `job`.
@@ -67,7 +73,10 @@ const fn class(form: Form, activity: u64) -> Class {
         Form::Log => 1008,
         Form::Compliance => 2003,
         Form::Finding => 2004,
+        Form::Account => 3001,
+        Form::Authentication => 3002,
         Form::Entity => 3004,
+        Form::UserAccess => 3005,
         Form::Application => 6002,
         Form::Api | Form::AiApi => 6003,
         Form::Datastore => 6005,
@@ -129,6 +138,8 @@ pub const fn class_of(kind: EventKind) -> Class {
         K::Inference => other(Form::AiApi, "Infer"),
         K::WardenOrder => other(Form::Api, "Order"),
         K::AccessRefuse => other(Form::Api, "Access"),
+        K::ApprovalRequest => other(Form::Api, "Ask for approval"),
+        K::ApprovalDecide => other(Form::Api, "Decide on approval"),
         // Entity Management: 1 Create, 2 Read, 11 Deactivate.
         K::TenantCreate | K::BomCreate | K::ApiKeyCreate | K::ScopeCreate | K::ServiceCreate => {
             class(Form::Entity, 1)
@@ -137,6 +148,18 @@ pub const fn class_of(kind: EventKind) -> Class {
         K::ApiKeyRevoke | K::ServiceRevoke => class(Form::Entity, 11),
         K::ServiceRenew => other(Form::Entity, "Renew certificate"),
         K::Sign => other(Form::Entity, "Sign"),
+        // Account Change: 1 Create, 5 Disable, 9 Lock, 10 MFA Factor Enable.
+        K::UserCreate => class(Form::Account, 1),
+        K::UserEnrol => other(Form::Account, "Make an enrolment link"),
+        K::UserDisable => class(Form::Account, 5),
+        K::UserLock => class(Form::Account, 9),
+        K::PasskeyAdd => class(Form::Account, 10),
+        // Authentication: 1 Logon, 2 Logoff.
+        K::SessionOpen | K::SessionRefuse => class(Form::Authentication, 1),
+        K::SessionEnd | K::SessionRevoke => class(Form::Authentication, 2),
+        // User Access Management: 1 Assign Privileges, 2 Revoke Privileges.
+        K::GrantCreate => class(Form::UserAccess, 1),
+        K::GrantRevoke => class(Form::UserAccess, 2),
         // Event Log Activity: 3 Export.
         K::LogExport => class(Form::Log, 3),
         K::LogRead => other(Form::Log, "Read"),

@@ -51,6 +51,12 @@ pub struct Config {
     /// How much may leave within a day.
     #[serde(default)]
     pub egress: Egress,
+    /// How long sessions of people last.
+    #[serde(default)]
+    pub sessions: Sessions,
+    /// What the rules of access may leave open.
+    #[serde(default)]
+    pub access: Access,
 }
 
 /// Numeric user ids, one per process; equal only where the node was started without root.
@@ -128,8 +134,59 @@ impl Default for Egress {
     }
 }
 
+/// How long sessions of people last, in seconds. NIST SP 800-63B-4 section 2.2.3 (AAL2) asks for a new proof after 24
+/// hours at most, and after one hour without a request.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sessions {
+    /// Without a request; at most an hour.
+    pub idle_seconds: u32,
+    /// In all; at most a day.
+    pub absolute_seconds: u32,
+    /// How long after the proof operations of high risk may be done; at most a quarter of an hour.
+    pub fresh_seconds: u32,
+}
+
+impl Default for Sessions {
+    /// A quarter of an hour, half a day, and five minutes.
+    fn default() -> Self {
+        Self { idle_seconds: 15 * 60, absolute_seconds: 12 * 3600, fresh_seconds: 5 * 60 }
+    }
+}
+
+impl Sessions {
+    const IDLE_MAX: u32 = 3600;
+    const ABSOLUTE_MAX: u32 = 24 * 3600;
+    const FRESH_MAX: u32 = 15 * 60;
+
+    fn check(&self) -> Result<(), String> {
+        for (name, value, max) in [
+            ("idle_seconds", self.idle_seconds, Self::IDLE_MAX),
+            ("absolute_seconds", self.absolute_seconds, Self::ABSOLUTE_MAX),
+            ("fresh_seconds", self.fresh_seconds, Self::FRESH_MAX),
+        ] {
+            if !(1..=max).contains(&value) {
+                return Err(format!("`sessions.{name}` is 1 to {max}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the rules of access may leave open.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Access {
+    /// Whether what needs two people does: without it one does it alone. A node in service never leaves it off.
+    pub two_people: Option<bool>,
+}
+
 /// Where the processes of a node meet, all below [`Config::state`].
 impl Config {
+    /// Whether what needs two people does on this node: always in service, and in development where it is asked for.
+    pub fn two_people(&self) -> bool {
+        self.mode == Mode::Production || self.access.two_people == Some(true)
+    }
     /// The keeper's private directory: keys.
     pub fn keeper_dir(&self) -> PathBuf {
         self.state.join("keeper")
@@ -288,6 +345,12 @@ impl Config {
                     .to_owned(),
             );
         }
+        config.sessions.check().map_err(value)?;
+        if config.mode == Mode::Production && config.access.two_people == Some(false) {
+            return refuse(
+                "`access.two_people`: only `mode = \"dev\"` lets one person do it alone".to_owned(),
+            );
+        }
         let gateway = listener(config.mode, "gateway", &config.gateway.listen).map_err(value)?;
         if let Some(management) = &config.management {
             let own = listener(config.mode, "management", &management.listen).map_err(value)?;
@@ -364,6 +427,31 @@ allow_host_image = true
         assert_eq!(caps("per_principal = \"1GiB\"").unwrap().per_principal.bytes(), 1 << 30);
         assert!(caps("per_principal = \"1 gig\"").unwrap_err().to_string().contains("`1 gig` is not a size"));
         assert!(caps("total = \"1KiB\"").unwrap_err().to_string().contains("less than `per_principal`"));
+    }
+
+    #[test]
+    fn sessions_last_no_longer_than_they_may() {
+        let with = |more: &str| Config::parse("f", &format!("{GOOD}[sessions]\n{more}")).map(|c| c.sessions);
+        assert_eq!(with("").unwrap(), Sessions::default());
+        assert_eq!(with("idle_seconds = 2").unwrap().idle_seconds, 2);
+        for bad in
+            ["idle_seconds = 0", "idle_seconds = 3601", "absolute_seconds = 86401", "fresh_seconds = 901"]
+        {
+            assert!(with(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_node_in_service_needs_two_people() {
+        let node = |mode: &str, more: &str| {
+            let text = GOOD.replace("\"dev\"\nnode", &format!("\"{mode}\"\nnode"));
+            Config::parse("f", &format!("{text}{more}")).map(|c| c.two_people())
+        };
+        assert_eq!(node("production", ""), Ok(true));
+        assert_eq!(node("production", "[access]\ntwo_people = true\n"), Ok(true));
+        assert!(node("production", "[access]\ntwo_people = false\n").is_err());
+        assert_eq!(node("dev", ""), Ok(false));
+        assert_eq!(node("dev", "[access]\ntwo_people = true\n"), Ok(true));
     }
 
     #[test]

@@ -120,6 +120,8 @@ macro_rules! ids {
 
 // Append-only, alphabetical.
 ids! {
+    /// A request for the approval of another person.
+    ApprovalId = "apr";
     /// A sealed checkpoint of a job.
     CheckpointId = "ckp";
     /// One intent, its effect and its outcome share this correlation id.
@@ -136,6 +138,8 @@ ids! {
     ReceiptId = "rcp";
     /// One instance of a sandbox with its porter.
     RunId = "run";
+    /// A session of a person.
+    SessionId = "ses";
 }
 
 #[cfg(test)]

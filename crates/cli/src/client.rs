@@ -65,6 +65,8 @@ pub(crate) enum Caller<'a> {
     Key(Secret<String>),
     /// A service with its certificate.
     Service(&'a Identity),
+    /// Somebody who is not known yet.
+    Stranger,
 }
 
 /// One request.
@@ -107,6 +109,7 @@ impl Client {
         let tls = |error| Failure::explain(&error, Exit::Failed);
         let (target, key) = match caller {
             Caller::Key(key) => (Target::new(address, &server.host, authority), Some(key)),
+            Caller::Stranger => (Target::new(address, &server.host, authority), None),
             Caller::Service(identity) => {
                 let target = identity.key.expose(|key| {
                     Target::with_identity(address, &server.host, authority, &identity.certificate, key)

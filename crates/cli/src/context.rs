@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use base::Secret;
@@ -18,12 +18,16 @@ pub(crate) const KEY_VARIABLE: &str = "STRONGROOM_KEY_FILE";
 /// Longest key file: a key is below 128 characters.
 const KEY_MAX: u64 = 4096;
 
-/// The file that `strongroom dev` leaves, so that the next command finds the node.
+/// The file that `strongroom dev` and `strongroom login` leave, so that the next command finds the node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Context {
-    /// State directory of the node.
-    pub(crate) state: PathBuf,
+    /// State directory of the node, if it is one on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) state: Option<PathBuf>,
+    /// Its management plane, if somebody logged in to it over the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) server: Option<String>,
     /// Tenant that is meant where none is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tenant: Option<String>,
@@ -71,7 +75,7 @@ pub(crate) fn write_context(context: &Context) -> Result<Option<PathBuf>, CliErr
 /// Removes the context file if it still names this node.
 pub(crate) fn forget_context(state: &Path) {
     if let (Ok(Some(context)), Some(path)) = (read_context(), context_path())
-        && context.state == state
+        && context.state.as_deref() == Some(state)
     {
         // A context file that stays names a node that is gone; the next command says so.
         drop(fs::remove_file(path));
@@ -129,12 +133,78 @@ pub(crate) fn find_state(flag: Option<&Path>) -> Result<(PathBuf, Origin), CliEr
     if let Some(path) = env::var_os(STATE_VARIABLE).filter(|v| !v.is_empty()) {
         return Ok((PathBuf::from(path), Origin::Environment));
     }
-    read_context()?.map(|c| (c.state, Origin::Context)).ok_or(CliError::NoNode)
+    read_context()?.and_then(|c| c.state).map(|state| (state, Origin::Context)).ok_or(CliError::NoNode)
 }
 
 /// The control socket below a state directory (`base::config::Config::control_socket`).
 pub(crate) fn control_socket(state: &Path) -> PathBuf {
     state.join("run").join("control.sock")
+}
+
+/// Where what belongs to one node is kept, below the directory of the context file.
+fn place_file(folder: &str, place: &str) -> Option<PathBuf> {
+    let name: String = base::sha256(place.as_bytes()).hex().chars().take(32).collect();
+    Some(context_path()?.parent()?.join(folder).join(name))
+}
+
+fn keep(folder: &str, place: &str, bytes: &[u8]) -> Result<(), CliError> {
+    let Some(path) = place_file(folder, place) else {
+        return Err(CliError::Usage("there is no HOME to keep it below".to_owned()));
+    };
+    if let Some(directory) = path.parent() {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(CliError::file("create", directory))?;
+    }
+    write_whole(&path, bytes, 0o600)
+}
+
+/// Keeps the token of a session with the node at this place.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn write_login(place: &str, token: &str) -> Result<(), CliError> {
+    keep("sessions", place, format!("{token}\n").as_bytes())
+}
+
+/// The token of a session with the node at this place, if somebody logged in.
+///
+/// # Errors
+/// [`CliError::KeyFile`].
+pub(crate) fn read_login(place: &str) -> Result<Option<Secret<String>>, CliError> {
+    match place_file("sessions", place).filter(|path| path.exists()) {
+        Some(path) => read_key(Some(&path)),
+        None => Ok(None),
+    }
+}
+
+/// Forgets the session with the node at this place; whether there was one.
+///
+/// # Errors
+/// It cannot be removed.
+pub(crate) fn forget_login(place: &str) -> Result<bool, CliError> {
+    let Some(path) = place_file("sessions", place) else { return Ok(false) };
+    match fs::remove_file(&path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(CliError::file("remove", &path)(error)),
+    }
+}
+
+/// Keeps whom to trust at a management plane, and makes it the node that the next commands mean.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn write_server(server: &str, authority: &str) -> Result<(), CliError> {
+    keep("authorities", server, authority.as_bytes())?;
+    write_context(&Context { state: None, server: Some(server.to_owned()), tenant: None }).map(drop)
+}
+
+/// Whom to trust at a management plane that somebody logged in to.
+pub(crate) fn read_authority(server: &str) -> Option<String> {
+    fs::read_to_string(place_file("authorities", server)?).ok()
 }
 
 /// Reads the caller's key from a file that nobody else may read.

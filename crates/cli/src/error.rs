@@ -107,6 +107,15 @@ pub(crate) enum CliError {
         /// How it ended.
         reason: String,
     },
+    /// The node offers no such login.
+    #[error("the node offers {0}")]
+    NoLogin(String),
+    /// The person, or the provider, said no.
+    #[error("the login was refused: {0}")]
+    LoginRefused(String),
+    /// Nobody finished the login in the browser.
+    #[error("nobody finished the login in time")]
+    LoginLate,
     /// The server is not who the authority says.
     #[error("the certificate of `{server}` does not verify: {reason}")]
     Untrusted {
@@ -168,7 +177,12 @@ impl CliError {
             }
             Self::NoCode(_) => Exit::No,
             Self::Exists(_) => Exit::Conflict,
-            Self::KeyFile { .. } | Self::NotTaken { .. } | Self::Identity { .. } => Exit::NotAuthenticated,
+            Self::KeyFile { .. }
+            | Self::NotTaken { .. }
+            | Self::Identity { .. }
+            | Self::NoLogin(_)
+            | Self::LoginRefused(_)
+            | Self::LoginLate => Exit::NotAuthenticated,
             _ => Exit::Failed,
         }
     }
@@ -200,6 +214,9 @@ impl Explain for CliError {
             Self::NotTaken { .. } => "SR-CLI-0021",
             Self::Identity { .. } => "SR-CLI-0022",
             Self::SecretLost(_) => "SR-CLI-0023",
+            Self::NoLogin(_) => "SR-CLI-0024",
+            Self::LoginRefused(_) => "SR-CLI-0025",
+            Self::LoginLate => "SR-CLI-0026",
         }
     }
 
@@ -248,6 +265,8 @@ impl Explain for CliError {
             Self::NotTaken { .. } | Self::Identity { .. } => {
                 "the operator of the node makes identities with `strongroom access service create`"
             }
+            Self::NoLogin(_) => "the operator sets up logins: `strongroom help login`",
+            Self::LoginRefused(_) | Self::LoginLate => "begin again with `strongroom login`",
             Self::Content { .. } => "check that this is the file you mean",
         })
     }

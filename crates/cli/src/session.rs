@@ -9,7 +9,9 @@ use base::names::Name;
 use crate::args::{Global, ServerUrl, TenantArg, When};
 use crate::client::{Caller, Client, route};
 use crate::clock;
-use crate::context::{find_state, read_context, read_key};
+use crate::context::{
+    STATE_VARIABLE, find_state, read_authority, read_context, read_key, read_login, write_server,
+};
 use crate::error::{CliError, Failure};
 use crate::identity::Identity;
 use crate::output::{Format, Style};
@@ -71,7 +73,9 @@ impl Session {
             return Ok(client);
         }
         match identity.renew(&client) {
-            Ok(_) => Client::remote(server, &self.authority(Some(&identity))?, Caller::Service(&identity)),
+            Ok(_) => {
+                Client::remote(server, &self.authority(server, Some(&identity))?, Caller::Service(&identity))
+            }
             Err(failure) => {
                 let until = identity.validity.until;
                 say(&format!("the certificate, good until {until}, was not renewed: {}", failure.what));
@@ -85,28 +89,76 @@ impl Session {
     /// # Errors
     /// As [`Session::client`].
     pub(crate) fn client_as_it_is(&self) -> Result<Client, Failure> {
-        let Some(server) = &self.server else {
+        let Some(server) = self.server()? else {
             let (state, _) = find_state(self.state.as_deref())?;
-            return Client::new(&state, read_key(self.key_file.as_deref())?);
+            let key = match read_key(self.key_file.as_deref())? {
+                Some(key) => Some(key),
+                None => read_login(&state.display().to_string())?,
+            };
+            return Client::new(&state, key);
         };
         if let Some(dir) = &self.identity {
             let identity = Identity::read(dir)?;
             identity.must_be_valid(clock::now())?;
-            return Client::remote(server, &self.authority(Some(&identity))?, Caller::Service(&identity));
+            return Client::remote(
+                &server,
+                &self.authority(&server, Some(&identity))?,
+                Caller::Service(&identity),
+            );
         }
-        let Some(key) = read_key(self.key_file.as_deref())? else {
-            let what = "over the network nobody is known without a credential: add `--key-file FILE` or `--identity DIR`";
+        let key = match read_key(self.key_file.as_deref())? {
+            Some(key) => Some(key),
+            None => read_login(&server.to_string())?,
+        };
+        let Some(key) = key else {
+            let what = "over the network nobody is known without a credential: log in with `strongroom login`, or add `--key-file FILE` or `--identity DIR`";
             return Err(CliError::Usage(what.to_owned()).into());
         };
-        Client::remote(server, &self.authority(None)?, Caller::Key(key))
+        Client::remote(&server, &self.authority(&server, None)?, Caller::Key(key))
+    }
+
+    /// A client of who is not known yet.
+    ///
+    /// # Errors
+    /// No node is known.
+    pub(crate) fn stranger(&self) -> Result<Client, Failure> {
+        match self.server()? {
+            Some(server) => Client::remote(&server, &self.authority(&server, None)?, Caller::Stranger),
+            None => Client::new(&find_state(self.state.as_deref())?.0, None),
+        }
+    }
+
+    /// The management plane that is meant, if any: the flag, else the one that somebody logged in to last, unless a
+    /// node on this machine is named.
+    fn server(&self) -> Result<Option<ServerUrl>, Failure> {
+        let named = self.state.is_some() || env::var_os(STATE_VARIABLE).is_some_and(|v| !v.is_empty());
+        if self.server.is_some() || named {
+            return Ok(self.server.clone());
+        }
+        let Some(text) = read_context()?.and_then(|context| context.server) else { return Ok(None) };
+        let bad = |e: &str| CliError::Usage(format!("the context file names `{text}` as a node: {e}"));
+        Ok(Some(text.parse().map_err(bad)?))
+    }
+
+    /// Makes the management plane that somebody logged in to the node of the next commands.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub(crate) fn remember_server(&self) -> Result<(), Failure> {
+        let Some(server) = self.server()? else { return Ok(()) };
+        Ok(write_server(&server.to_string(), &self.authority(&server, None)?)?)
     }
 
     /// The certificate authority to trust, in PEM.
-    fn authority(&self, identity: Option<&Identity>) -> Result<String, Failure> {
+    fn authority(&self, server: &ServerUrl, identity: Option<&Identity>) -> Result<String, Failure> {
+        let kept = || read_authority(&server.to_string());
         match (&self.ca, identity) {
             (Some(file), _) => Ok(std::fs::read_to_string(file).map_err(CliError::file("read", file))?),
             (None, Some(identity)) => Ok(identity.authority.clone()),
             (None, None) => {
+                if let Some(kept) = kept() {
+                    return Ok(kept);
+                }
                 let what =
                     "say whom to trust with `--ca FILE`: `strongroom status` on the node names the file";
                 Err(CliError::Usage(what.to_owned()).into())
@@ -124,8 +176,9 @@ impl Session {
     /// # Errors
     /// None is known.
     pub(crate) fn place(&self) -> Result<(String, &'static str), Failure> {
-        if let Some(server) = &self.server {
-            return Ok((server.to_string(), "flag --server"));
+        if let Some(server) = self.server()? {
+            let origin = if self.server.is_some() { "flag --server" } else { "context file" };
+            return Ok((server.to_string(), origin));
         }
         let (state, origin) = find_state(self.state.as_deref())?;
         Ok((state.display().to_string(), origin.as_str()))

@@ -3,16 +3,19 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use access::{Decision, Policies, Role};
+use access::approval::Act;
+use access::{Circumstances, Decision, Operation, Policies, Role};
 use api::{Route, Who};
 use base::Timestamp;
+use base::id::SessionId;
 use net::apikey::ApiKey;
+use net::token::Use;
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 
 use crate::clock::now;
 use crate::http::{Peer, Repeat};
 use crate::node::Node;
-use crate::{Fail, services};
+use crate::{Fail, people, services};
 
 /// Refusals logged one by one within a minute; more are counted and logged as one entry.
 const REFUSALS_A_MINUTE: usize = 60;
@@ -40,6 +43,19 @@ pub(crate) enum Identity {
         /// Its role.
         role: Role,
     },
+    /// A person in a session.
+    Person {
+        /// Their name.
+        user: String,
+        /// The session.
+        session: SessionId,
+        /// The tenant that it is of; none for a role of the whole node.
+        tenant: Option<String>,
+        /// The role that it is of.
+        role: Role,
+        /// Whether they proved who they are a few minutes ago.
+        fresh: bool,
+    },
 }
 
 impl Identity {
@@ -49,22 +65,37 @@ impl Identity {
             Self::Operator => "operator".to_owned(),
             Self::Key { id, .. } => format!("key:{id}"),
             Self::Service { id, .. } => format!("service:{id}"),
+            Self::Person { user, .. } => format!("user:{user}"),
         }
     }
 
-    /// The tenant whose things alone it may see; none for the operator, who sees all.
+    /// The tenant whose things alone it may see; none for the operator and for who oversees the node, who see all.
     pub(crate) fn confined_to(&self) -> Option<&str> {
         match self {
             Self::Operator => None,
             Self::Key { tenant, .. } | Self::Service { tenant, .. } => Some(tenant),
+            Self::Person { tenant, .. } => tenant.as_deref(),
         }
+    }
+
+    /// Whose share of the requests under way its own are: its tenant's; who oversees the node has one together.
+    pub(crate) fn share(&self) -> Option<&str> {
+        match self {
+            Self::Person { tenant: None, .. } => Some(Role::Security.as_str()),
+            _ => self.confined_to(),
+        }
+    }
+
+    /// Whether it is the operator, whose right does not end and who asks as often as they like.
+    pub(crate) const fn is_operator(&self) -> bool {
+        matches!(self, Self::Operator)
     }
 
     /// Its role.
     pub(crate) const fn role(&self) -> Role {
         match self {
             Self::Operator => Role::PlatformOperator,
-            Self::Key { role, .. } | Self::Service { role, .. } => *role,
+            Self::Key { role, .. } | Self::Service { role, .. } | Self::Person { role, .. } => *role,
         }
     }
 
@@ -72,15 +103,18 @@ impl Identity {
     pub(crate) fn service(&self) -> Option<(&str, &str)> {
         match self {
             Self::Service { id, .. } => id.split_once('/'),
-            Self::Operator | Self::Key { .. } => None,
+            Self::Operator | Self::Key { .. } | Self::Person { .. } => None,
         }
     }
 
-    fn as_principal(&self) -> access::Principal<'_> {
+    pub(crate) fn as_principal(&self) -> access::Principal<'_> {
         match self {
             Self::Operator => access::Principal::Operator,
             Self::Key { tenant, id, role } => access::Principal::Key { id, role: *role, tenant },
             Self::Service { tenant, id, role } => access::Principal::Service { id, role: *role, tenant },
+            Self::Person { user, tenant, role, .. } => {
+                access::Principal::User { id: user, role: *role, tenant: tenant.as_deref() }
+            }
         }
     }
 }
@@ -156,6 +190,9 @@ pub(crate) fn authenticate(node: &Node, peer: &Peer, bearer: Option<&str>) -> Re
 }
 
 fn authenticate_key(node: &Node, text: &str) -> Result<Identity, Fail> {
+    if text.starts_with(Use::Session.prefix()) {
+        return people::authenticate(node, text);
+    }
     let refuse = || Fail::unauthenticated("the key is not known, has ended or was revoked");
     let key = ApiKey::parse(text).map_err(|_| refuse())?;
     let record = node.api_key(key.id())?.ok_or_else(refuse)?;
@@ -174,10 +211,29 @@ pub(crate) fn is_still_known(node: &Node, identity: &Identity) -> bool {
             .ok()
             .and_then(|id| node.api_key(id).ok().flatten())
             .is_some_and(|known| known.is_good(now())),
+        Identity::Person { session, .. } => people::is_known(node, *session),
         Identity::Service { .. } => {
             identity.service().is_some_and(|(tenant, name)| services::is_known(node, tenant, name))
         }
     }
+}
+
+/// What the request of a caller comes with beside who it is.
+pub(crate) fn circumstances(
+    node: &Node,
+    identity: &Identity,
+    route: &Route,
+    tenant: Option<&str>,
+    thing: &str,
+) -> Result<Circumstances, Fail> {
+    let fresh = matches!(identity, Identity::Person { fresh: true, .. });
+    let needs = node.policies.operations().get(route.operation).map(Operation::needs).unwrap_or_default();
+    if !needs.approved {
+        return Ok(Circumstances { fresh, approved: false });
+    }
+    let act = Act { by: &identity.actor(), operation: route.operation, tenant, resource: thing };
+    let approved = !node.config.two_people() || people::is_approved(node, &act)?;
+    Ok(Circumstances { fresh, approved })
 }
 
 /// Whether this caller may call this endpoint for this tenant and thing: the one place where that is decided. What a
@@ -186,25 +242,26 @@ pub(crate) fn authorise(
     policies: &Policies,
     identity: Identity,
     route: &Route,
-    tenant: Option<&str>,
-    thing: &str,
+    (tenant, thing): (Option<&str>, &str),
+    given: Circumstances,
 ) -> Result<Principal, Refusal> {
     let own = identity.confined_to();
-    // What no path puts into a tenant is, for a key, its own tenant's part.
+    // What no path puts into a tenant is, for who is of a tenant, that tenant's part.
     let lies_in = tenant.or(own);
     let decision = policies.decide(&access::Request {
         principal: identity.as_principal(),
         operation: route.operation,
         tenant: lies_in,
         resource: thing,
+        given,
     });
     if decision.allowed {
         return Ok(Principal { identity, decision, repeat: None });
     }
-    let fail = if route.who == Who::Tenant && own != tenant {
+    let fail = if route.who == Who::Tenant && own.is_some_and(|own| tenant != Some(own)) {
         Fail::not_found("tenant", tenant.unwrap_or(""))
     } else {
-        forbidden(policies, &identity, route, lies_in, &decision)
+        forbidden(policies, &identity, route, (lies_in, thing), &decision)
     };
     Err(Refusal { fail, decision: Some(Box::new(decision)) })
 }
@@ -214,23 +271,30 @@ fn forbidden(
     policies: &Policies,
     identity: &Identity,
     route: &Route,
-    tenant: Option<&str>,
+    (tenant, thing): (Option<&str>, &str),
     decision: &Decision,
 ) -> Fail {
+    let only = |rules: &[&str]| decision.reasons.iter().all(|rule| rules.contains(&rule.as_str()));
+    if !decision.reasons.is_empty() && only(&["fresh-proof", "two-people"]) {
+        // The rest of the decision would be yes.
+        return match only(&["two-people"]) {
+            true => Fail::needs_approval(route.operation, tenant, thing),
+            false => Fail::needs_fresh_proof(route.operation),
+        };
+    }
     let may: Vec<&str> = policies
         .roles_that_may(route.operation, tenant, "")
         .into_iter()
-        .filter(|role| role.is_a_keys())
+        .filter(|role| role.is_a_persons())
         .map(Role::as_str)
         .collect();
     let fail = Fail::forbidden(format!("role `{}` may not `{}`", identity.role(), route.operation))
         .because(decision.why.clone());
     match may.as_slice() {
-        [] => fail.help("this is for the operator of the node; see who you are with `strongroom whoami`"),
-        may => fail.help(format!(
-            "a key of role {} may; see who you are with `strongroom whoami`",
-            may.join(" or ")
-        )),
+        [] | ["security"] => {
+            fail.help("this is for the operator of the node; see who you are with `strongroom whoami`")
+        }
+        may => fail.help(format!("role {} may; see who you are with `strongroom whoami`", may.join(" or "))),
     }
 }
 
@@ -269,15 +333,18 @@ impl RefusalLog {
             state.recent.push_back(time);
             std::mem::take(&mut state.uncounted)
         };
-        let mut event =
-            Event::new(EventKind::AccessRefuse, Phase::Outcome, Outcome::Refused, time.as_millis(), 0)
-                .tenant(tenant.unwrap_or(""))
-                .actor(who)
-                .asset("operation", operation, None)
-                .severity(Severity::Medium)
-                .because(&fail.line())
-                .detail("path", &crate::fail::printable(path))
-                .detail("code", &fail.code);
+        let (kind, asset) = match operation.starts_with("login.") {
+            true => (EventKind::SessionRefuse, ("user", who)),
+            false => (EventKind::AccessRefuse, ("operation", operation)),
+        };
+        let mut event = Event::new(kind, Phase::Outcome, Outcome::Refused, time.as_millis(), 0)
+            .tenant(tenant.unwrap_or(""))
+            .actor(who)
+            .asset(asset.0, asset.1, None)
+            .severity(Severity::Medium)
+            .because(&fail.line())
+            .detail("path", &crate::fail::printable(path))
+            .detail("code", &fail.code);
         if let Some(decision) = &refusal.decision {
             event = decided(event, decision);
         }

@@ -19,12 +19,12 @@ use store::records::{ApiKey, Endpoint, EndpointState, KeyUse, Model};
 use store::{PageRequest, StoreError};
 use vault::KeyScope;
 
-use crate::auth::{By, Principal};
+use crate::auth::{By, Principal, Refusal};
 use crate::clock::{now, random};
 use crate::node::{Node, correlation, store_fail, time};
 use crate::run::{FileRef, InputPlan, Purpose, Run, RunEvent, text};
 use crate::shares::Places;
-use crate::{Fail, models};
+use crate::{Fail, jobs, models};
 
 /// Endpoints served at once.
 const SERVING_MAX: usize = 64;
@@ -170,6 +170,7 @@ pub(crate) fn deploy(
         request.name.parse().map_err(|e: base::names::NameError| Fail::invalid(e.to_string()))?;
     let (model, version) = models::reference(&request.model)?;
     let model = models::find(node, tenant, &model, version)?;
+    must_be_released_by_another(node, principal, tenant, &model)?;
     let _turn = node.endpoints.turn(tenant, &name)?;
     let active: BTreeSet<Name> =
         all(node, tenant)?.into_iter().filter(|s| is_active(&s.record)).map(|s| s.record.name).collect();
@@ -204,6 +205,25 @@ pub(crate) fn deploy(
         .map_err(store_fail)?;
     let record = serve(node, Some(principal), &record, &model)?;
     Ok(wire(node, &record))
+}
+
+/// Who made a model does not release it, where two people are asked for (NIST SP 800-53 AC-5).
+fn must_be_released_by_another(
+    node: &Arc<Node>,
+    principal: &Principal,
+    tenant: &Name,
+    model: &store::records::Model,
+) -> Result<(), Fail> {
+    let Some(job) = model.job.filter(|_| node.config.two_people()) else { return Ok(()) };
+    let made_by = jobs::submitted_by(node, tenant, &job)?;
+    if made_by != principal.actor() {
+        return Ok(());
+    }
+    let thing = format!("{}@{}", model.name, model.version);
+    let refusal = Refusal::from(Fail::made_by_the_same(&thing, &made_by));
+    let who = (made_by.as_str(), Some(tenant.as_str()));
+    node.refusals.record(node, who, "endpoint.deploy", &thing, &refusal);
+    Err(refusal.fail)
 }
 
 /// Serves again what was served before control was restarted.

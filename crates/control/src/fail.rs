@@ -77,6 +77,40 @@ impl Fail {
         Self::make(403, "SR-CTL-0005", reason, Some("see who you are with `strongroom whoami`"))
     }
 
+    /// A session proves that somebody logged in some time ago, and this asks for a proof of now (RFC 9470).
+    pub fn needs_fresh_proof(operation: &str) -> Self {
+        let title = format!("`{operation}` needs a proof of who you are that is a few minutes old at most");
+        let help = "prove it again with `strongroom login`, then repeat the command";
+        let mut fail = Self::make(401, "SR-ACC-0001", title, Some(help));
+        let challenge = "Bearer error=\"insufficient_user_authentication\", error_description=\"a fresh proof is needed\", max_age=0";
+        fail.header = Some(Box::new(("www-authenticate", challenge.to_owned())));
+        fail
+    }
+
+    /// What one person does not do alone.
+    pub fn needs_approval(operation: &str, tenant: Option<&str>, thing: &str) -> Self {
+        let title = format!("`{operation}` needs the approval of another person");
+        let mut parts = thing.splitn(3, '/');
+        let thing: Vec<&str> = parts.by_ref().take(2).collect();
+        let tenant = tenant.map(|name| format!(" --tenant {}", printable(name))).unwrap_or_default();
+        let help = format!(
+            "ask for it with `strongroom access approval request {operation} {}{tenant} --reason TEXT`",
+            printable(&thing.join("/"))
+        );
+        Self::make(403, "SR-ACC-0002", title, Some(&help))
+    }
+
+    /// Who made it does not release it.
+    pub fn made_by_the_same(thing: &str, who: &str) -> Self {
+        let title = format!("`{thing}` was made by `{who}`, who does not release it: that takes another");
+        Self::make(
+            403,
+            "SR-ACC-0003",
+            title,
+            Some("let another deploy it; see who you are with `strongroom whoami`"),
+        )
+    }
+
     /// More would leave than a cap allows.
     pub fn over_cap(reason: impl Into<String>) -> Self {
         Self::make(403, "SR-EGR-0001", reason, Some("see what left with `strongroom access egress`"))

@@ -76,9 +76,9 @@ pub(crate) fn asked_role(name: Option<&str>) -> Result<KeyRole, Fail> {
         Ok(Some(Role::Auditor)) => Ok(KeyRole::Auditor),
         Ok(Some(Role::MlEngineer)) => Ok(KeyRole::MlEngineer),
         Ok(Some(Role::Deployer)) => Ok(KeyRole::Deployer),
-        Ok(Some(Role::PlatformOperator)) => Err(Fail::invalid(
-            "the role `platform-operator` is that of the node's operator, and no key or service has it",
-        )),
+        Ok(Some(role @ (Role::PlatformOperator | Role::Security))) => {
+            Err(Fail::invalid(format!("no key or service has the role `{role}`")))
+        }
         Err(error) => Err(Fail::invalid(error.to_string())),
     }
 }
@@ -264,7 +264,7 @@ mod tests {
         for role in Role::ALL {
             match asked_role(Some(role.as_str())) {
                 Ok(kept) => assert_eq!(Known::of(&managing(kept)).unwrap().role, role),
-                Err(fail) => assert!(role == Role::PlatformOperator && fail.status == 400, "{role}"),
+                Err(fail) => assert!(!role.is_a_tenants() && fail.status == 400, "{role}"),
             }
         }
         assert_eq!(asked_role(None), Ok(KeyRole::TenantAdmin));

@@ -31,6 +31,7 @@ mod keys;
 mod log;
 mod models;
 mod node;
+mod people;
 mod plane;
 mod posture;
 mod rollback;
@@ -223,6 +224,8 @@ fn open(config: Config, plane: Option<Plane>) -> Result<Node, Fail> {
         gate: http::Gate::default(),
         rates: http::Rates::default(),
         repeats: http::Repeats::default(),
+        seen: people::Seen::default(),
+        logins: people::Attempts::default(),
         placing: node::Placing::default(),
         surveys: std::sync::Mutex::default(),
         groups: keygroups::Groups::default(),

@@ -52,6 +52,10 @@ pub(crate) struct Node {
     pub(crate) rates: crate::http::Rates,
     /// Requests under way that may be asked for once more.
     pub(crate) repeats: crate::http::Repeats,
+    /// When sessions were last used.
+    pub(crate) seen: crate::people::Seen,
+    /// Logins under way.
+    pub(crate) logins: crate::people::Attempts,
     pub(crate) placing: Placing,
     /// Held while an image is unpacked to be looked at.
     pub(crate) surveys: Mutex<()>,

@@ -11,21 +11,27 @@ use store::{PageRequest, StoreError};
 
 use crate::auth::{Identity, Principal};
 use crate::node::{Node, store_fail};
-use crate::{Fail, endpoints};
+use crate::{Fail, endpoints, people};
 
-pub(crate) fn whoami(principal: &Principal) -> WhoAmI {
+pub(crate) fn whoami(node: &Node, principal: &Principal) -> Result<WhoAmI, Fail> {
     let tenant = principal.confined_to().map(str::to_owned);
     let source = match **principal {
         Identity::Operator => "the user that runs this command, on the node's local socket",
         Identity::Key { .. } => "an API key",
         Identity::Service { .. } => "a client certificate of the node's authority of services",
+        Identity::Person { .. } => "a login",
     };
-    WhoAmI {
+    let session = match &**principal {
+        Identity::Person { session, .. } => Some(people::session(node, *session)?),
+        _ => None,
+    };
+    Ok(WhoAmI {
         principal: principal.actor(),
         tenant,
         role: principal.role().to_string(),
         source: source.to_owned(),
-    }
+        session,
+    })
 }
 
 pub(crate) fn status(node: &Arc<Node>, principal: &Principal) -> Result<Status, Fail> {

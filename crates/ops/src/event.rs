@@ -126,6 +126,32 @@ names! {
         150 EgressAlarm = "egress.alarm",
         /// Bytes of a model were to leave beyond a cap, and did not.
         151 EgressRefuse = "egress.refuse",
+        /// A person was made known.
+        160 UserCreate = "user.create",
+        /// A link was made by which a person enrols a passkey.
+        161 UserEnrol = "user.enrol",
+        /// A person may not log in any more.
+        162 UserDisable = "user.disable",
+        /// Nobody may try to log in as this person for a while.
+        163 UserLock = "user.lock",
+        /// A person enrolled a passkey.
+        164 PasskeyAdd = "passkey.add",
+        /// A person was granted a role for a time.
+        165 GrantCreate = "grant.create",
+        /// A grant was taken back.
+        166 GrantRevoke = "grant.revoke",
+        /// A person logged in.
+        170 SessionOpen = "session.open",
+        /// Somebody failed to log in.
+        171 SessionRefuse = "session.refuse",
+        /// A person logged out.
+        172 SessionEnd = "session.end",
+        /// A session was revoked.
+        173 SessionRevoke = "session.revoke",
+        /// Somebody asked for the approval of another.
+        180 ApprovalRequest = "approval.request",
+        /// Somebody else approved, or refused.
+        181 ApprovalDecide = "approval.decide",
     }
 }
 
@@ -198,7 +224,7 @@ record! {
         correlation: u128,
         /// The tenant, empty for the platform.
         tenant: Text<63>,
-        /// Who: `operator`, `key:<id>`, `service:<tenant>/<name>`, `job:<id>`, `platform`.
+        /// Who: `operator`, `user:<name>`, `key:<id>`, `service:<tenant>/<name>`, `job:<id>`, `platform`.
         actor: Text<128>,
         /// Kind of the asset: dataset, model, job, checkpoint, endpoint, key, node.
         asset_kind: Text<32>,

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use base::Digest;
 use base::digest::{hex, unhex};
-use base::id::{CheckpointId, EndpointId, JobId, KeyId, ReceiptId, RunId};
+use base::id::{ApprovalId, CheckpointId, EndpointId, JobId, KeyId, ReceiptId, RunId, SessionId};
 use base::names::Name;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vault::{KeyScope, ObjectName, WrappedKey};
@@ -319,6 +319,96 @@ records! {
         revoked: bool,
     } owner |r| Some(&r.tenant), keyed |r| r.name.clone();
 
+    /// A person who may log in. Their name is never given to another.
+    pub struct User in "user" ("name"), v 1, key Name {
+        /// Name.
+        name: Name,
+        /// What people call them.
+        display: Option<String>,
+        /// Who they are to an OpenID provider; none for a person with passkeys of their own.
+        subject: Option<Subject>,
+        /// When they were made known, Unix milliseconds.
+        created_ms: u64,
+        /// Whether they may not log in any more.
+        disabled: bool,
+        /// Times in a row that somebody failed to prove that they are this person.
+        failures: u32,
+        /// Until when nobody may try, Unix milliseconds.
+        locked_until_ms: Option<u64>,
+        /// The link by which they may enrol a passkey, if one is out.
+        enrolment: Option<Enrolment>,
+    } owner |_| None, keyed |r| r.name.clone();
+
+    /// A role that a person has for a time.
+    pub struct Grant in "user_grant" ("number"), v 1, key u64 {
+        /// Whose.
+        user: Name,
+        /// From 1, for each person.
+        number: u64,
+        /// In which tenant; none for a role of the whole node.
+        tenant: Option<Name>,
+        /// The role.
+        role: UserRole,
+        /// Why.
+        reason: String,
+        /// Who granted it, as in events.
+        by: String,
+        /// When, Unix milliseconds.
+        created_ms: u64,
+        /// When it ends, Unix milliseconds.
+        ends_ms: u64,
+        /// Whether it was taken back.
+        revoked: bool,
+    } owner |r| Some(&r.user), keyed |r| r.number;
+
+    /// A session of a person, without its token.
+    pub struct Session in "session" ("id"), v 1, key SessionId {
+        /// Whose.
+        user: Name,
+        /// Id.
+        id: SessionId,
+        /// Keyed hash of the token.
+        mac: Digest,
+        /// The tenant that it is of; none for a role of the whole node.
+        tenant: Option<Name>,
+        /// The role that it is of.
+        role: UserRole,
+        /// Number of the grant that gives the role; none where groups of the provider gave it.
+        grant: Option<u64>,
+        /// How the person proved who they are.
+        method: String,
+        /// From where they logged in.
+        from: String,
+        /// When, Unix milliseconds.
+        proved_ms: u64,
+        /// When the last request came, to within some minutes, Unix milliseconds.
+        seen_ms: u64,
+        /// When it ends whatever happens, Unix milliseconds.
+        ends_ms: u64,
+        /// When it was revoked or its owner logged out, Unix milliseconds.
+        revoked_ms: Option<u64>,
+    } owner |r| Some(&r.user), keyed |r| r.id;
+
+    /// A request for the approval of another person.
+    pub struct Approval in "approval" ("id"), v 1, key ApprovalId {
+        /// Id.
+        id: ApprovalId,
+        /// The tenant in which the thing lies; none for what is the node's.
+        tenant: Option<Name>,
+        /// The operation.
+        operation: String,
+        /// The thing, as in a path of the API.
+        resource: String,
+        /// Who asked, as in events.
+        by: String,
+        /// Why.
+        reason: String,
+        /// When, Unix milliseconds.
+        asked_ms: u64,
+        /// What was decided, once it was.
+        decided: Option<Decided>,
+    } owner |r| r.tenant.as_ref(), keyed |r| r.id;
+
     /// What a request with an idempotency key made.
     pub struct Repeated in "repeated" ("caller", "key"), v 1, key (String, Digest) {
         /// Tenant of the caller; none for the operator of the node.
@@ -353,6 +443,42 @@ impl GloballyKeyed for Job {}
 impl GloballyKeyed for Endpoint {}
 impl GloballyKeyed for ApiKey {}
 impl GloballyKeyed for Receipt {}
+impl GloballyKeyed for Session {}
+impl GloballyKeyed for Approval {}
+
+/// Who a person is to an OpenID provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// The provider.
+    pub issuer: String,
+    /// The person, in its words.
+    pub subject: String,
+}
+
+/// A link by which a person may enrol a passkey, once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolment {
+    /// Keyed hash of the secret in the link.
+    pub mac: Digest,
+    /// When it ends, Unix milliseconds.
+    pub ends_ms: u64,
+}
+
+/// What was decided on a request for approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decided {
+    /// By whom, as in events.
+    pub by: String,
+    /// When, Unix milliseconds.
+    pub at_ms: u64,
+    /// Whether they approve.
+    pub approved: bool,
+    /// Why.
+    pub reason: Option<String>,
+}
 
 /// How an object's key is derived from that of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -559,6 +685,22 @@ states! {
         Stopped = "stopped",
         /// Ended by itself.
         Failed = "failed",
+    }
+}
+
+states! {
+    /// Role of a person; `access` says what each may.
+    pub enum UserRole {
+        /// Watches over the node.
+        Security = "security",
+        /// Reads what a tenant has and what happened to it.
+        Auditor = "auditor",
+        /// Everything of a tenant.
+        TenantAdmin = "tenant-admin",
+        /// Makes models.
+        MlEngineer = "ml-engineer",
+        /// Lets models answer.
+        Deployer = "deployer",
     }
 }
 

@@ -8,12 +8,18 @@ fn shipped() -> Policies {
 
 fn ask(policies: &Policies, role: Role, operation: &str, tenant: &str) -> Decision {
     let principal = Principal::example(role, "acme");
-    policies.decide(&Request { principal, operation, tenant: Some(tenant), resource: "x" })
+    policies.decide(&Request {
+        principal,
+        operation,
+        tenant: Some(tenant),
+        resource: "x",
+        given: Circumstances::ALL,
+    })
 }
 
 #[test]
 fn each_role_gets_the_expected_decision_for_the_expected_reason() {
-    use Role::{Auditor, Deployer, MlEngineer, PlatformOperator, TenantAdmin};
+    use Role::{Auditor, Deployer, MlEngineer, PlatformOperator, Security, TenantAdmin};
     let policies = shipped();
     for (role, operation, allowed, rule) in [
         (PlatformOperator, "tenant.create", true, "operator-may-everything"),
@@ -22,10 +28,23 @@ fn each_role_gets_the_expected_decision_for_the_expected_reason() {
         (Auditor, "model.verify", true, "auditor-reads"),
         (Auditor, "model.export", false, "auditors-change-nothing"),
         (Auditor, "job.stop", false, "auditors-change-nothing"),
-        (Auditor, "audit.files", false, "node-boundary"),
+        (Auditor, "audit.files", false, "oversight-boundary"),
+        (PlatformOperator, "approval.decide", false, "approvals-are-by-people"),
+        (Security, "audit.files", true, "security-oversees"),
+        (Security, "posture.run", true, "security-oversees"),
+        (Security, "user.disable", true, "security-oversees"),
+        (Security, "key.revoke", true, "security-oversees"),
+        (Security, "approval.decide", true, "security-oversees"),
+        (Security, "grant.create", false, "node-boundary"),
+        (Security, "tenant.create", false, "node-boundary"),
+        (Security, "model.export", false, ""),
+        (Security, "job.run", false, ""),
+        (TenantAdmin, "user.list", false, "oversight-boundary tenant-boundary"),
         (TenantAdmin, "endpoint.deploy", true, "tenant-admin-may-all-of-its-tenant"),
         (TenantAdmin, "key.revoke", true, "tenant-admin-may-all-of-its-tenant"),
-        (TenantAdmin, "posture.show", false, "node-boundary"),
+        (TenantAdmin, "posture.show", false, "oversight-boundary"),
+        (TenantAdmin, "approval.decide", true, "tenant-admin-may-all-of-its-tenant"),
+        (TenantAdmin, "tenant.create", false, "node-boundary"),
         (MlEngineer, "job.run", true, "ml-engineer-trains"),
         (MlEngineer, "model.show", true, "ml-engineer-reads"),
         (MlEngineer, "endpoint.deploy", false, "who-trains-does-not-release"),
@@ -93,6 +112,7 @@ fn what_is_not_known_is_denied() {
         operation: "model.show",
         tenant: Some("acme"),
         resource: &long,
+        given: Circumstances::ALL,
     };
     assert!(!policies.decide(&request).allowed);
     assert!(policies.decide(&Request { resource: "x", ..request }).allowed);
@@ -185,10 +205,11 @@ fn any_rule() -> impl Strategy<Value = String> {
     let who = prop::sample::select(vec![
         "principal".to_owned(),
         "principal in Role::\"auditor\"".to_owned(),
-        "principal is Key in Role::\"deployer\"".to_owned(),
+        "principal is User in Role::\"deployer\"".to_owned(),
         "principal is Operator".to_owned(),
         "principal is Service".to_owned(),
-        "principal == Key::\"example\"".to_owned(),
+        "principal is User in Role::\"security\"".to_owned(),
+        "principal == User::\"example\"".to_owned(),
     ]);
     let what = prop::sample::select(vec![
         "action",
@@ -208,32 +229,79 @@ fn any_rule() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn a_service_may_what_a_key_of_its_role_may() {
+fn a_service_or_person_may_what_a_key_of_its_role_may() {
     let policies = shipped();
     for operation in policies.operations().keys() {
-        for role in Role::ALL.into_iter().filter(|role| role.is_a_keys()) {
+        for role in Role::ALL.into_iter().filter(|role| role.is_a_tenants()) {
             for tenant in ["acme", "globex"] {
                 let of = |principal| {
-                    policies.decide(&Request { principal, operation, tenant: Some(tenant), resource: "x" })
+                    policies.decide(&Request {
+                        principal,
+                        operation,
+                        tenant: Some(tenant),
+                        resource: "x",
+                        given: Circumstances::ALL,
+                    })
                 };
                 let service = of(Principal::Service { id: "acme/ci", role, tenant: "acme" });
-                assert_eq!(service, of(Principal::example(role, "acme")), "{role} {operation} {tenant}");
+                let person = of(Principal::User { id: "ann", role, tenant: Some("acme") });
+                let key = of(Principal::Key { id: "key_1", role, tenant: "acme" });
+                assert_eq!(service, key, "{role} {operation} {tenant}");
+                // Only people approve.
+                assert!(person == key || operation == "approval.decide", "{role} {operation} {tenant}");
             }
         }
     }
 }
 
+#[test]
+fn what_is_of_high_risk_needs_a_fresh_proof_and_what_needs_two_people_an_approval() {
+    let policies = shipped();
+    let person = Principal::User { id: "ann", role: Role::TenantAdmin, tenant: Some("acme") };
+    let key = Principal::Key { id: "key_1", role: Role::TenantAdmin, tenant: "acme" };
+    let ask = |principal, operation, fresh, approved| {
+        let given = Circumstances { fresh, approved };
+        let request = Request { principal, operation, tenant: Some("acme"), resource: "x", given };
+        policies.decide(&request).reasons.join(" ")
+    };
+    let may = "tenant-admin-may-all-of-its-tenant";
+    for (principal, operation, fresh, approved, rules) in [
+        (person, "endpoint.deploy", false, false, "fresh-proof"),
+        (person, "endpoint.deploy", true, false, may),
+        (person, "key.create", false, true, "fresh-proof"),
+        (person, "approval.decide", false, true, "fresh-proof"),
+        (person, "approval.decide", true, false, may),
+        (person, "job.run", false, false, may),
+        (person, "model.export", false, false, "fresh-proof two-people"),
+        (person, "model.export", false, true, "fresh-proof"),
+        (person, "model.export", true, false, "two-people"),
+        (person, "model.export", true, true, may),
+        (key, "endpoint.deploy", false, false, may),
+        (key, "model.export", true, false, "two-people"),
+        (key, "model.export", false, true, may),
+        (Principal::Operator, "model.export", true, false, "two-people"),
+        (Principal::Operator, "model.export", false, true, "operator-may-everything"),
+    ] {
+        assert_eq!(ask(principal, operation, fresh, approved), rules, "{principal:?} {operation}");
+    }
+    let needs = |operation: &str| policies.operations()[operation].needs();
+    assert_eq!(needs("model.export"), Circumstances::ALL);
+    assert_eq!(needs("endpoint.deploy"), Circumstances { fresh: true, approved: false });
+    assert_eq!(needs("job.run"), Circumstances::default());
+}
+
 proptest! {
     #[test]
-    fn nobody_of_a_tenant_reaches_another(service in any::<bool>(), role in any_role(), operation in any_operation(), own in "\\PC{0,12}", other in "\\PC{0,12}", resource in "\\PC{0,30}") {
-        prop_assume!(own != other && role.is_a_keys());
+    fn nobody_of_a_tenant_reaches_another(who in 0..3, role in any_role(), operation in any_operation(), own in "\\PC{0,12}", other in "\\PC{0,12}", resource in "\\PC{0,30}") {
+        prop_assume!(own != other && role.is_a_tenants());
         let policies = shipped();
-        prop_assume!(policies.operations()[&operation].kind() != "Node");
-        let principal = match service {
-            true => Principal::Service { id: "own/ci", role, tenant: &own },
-            false => Principal::Key { id: "key_1", role, tenant: &own },
+        prop_assume!(policies.operations()[&operation].is_within_tenants());
+        let principal = match who {
+            0 => Principal::Service { id: "own/ci", role, tenant: &own },
+            1 => Principal::User { id: "ann", role, tenant: Some(&own) },
+            _ => Principal::Key { id: "key_1", role, tenant: &own },
         };
-        let of = |tenant| policies.decide(&Request { principal, operation: &operation, tenant, resource: &resource });
+        let of = |tenant| policies.decide(&Request { principal, operation: &operation, tenant, resource: &resource, given: Circumstances::ALL });
         for decision in [of(Some(&other)), of(None)] {
             prop_assert!(!decision.allowed && decision.reasons.contains(&"tenant-boundary".to_owned()));
         }
@@ -247,7 +315,7 @@ proptest! {
         // Some of these can never apply, and are refused as such.
         let Ok(policies) = Policies::parse(&text) else { return Ok(()) };
         let principal = Principal::example(role, "acme");
-        let request = Request { principal, operation: &operation, tenant: Some(tenant), resource: "x" };
+        let request = Request { principal, operation: &operation, tenant: Some(tenant), resource: "x", given: Circumstances::ALL };
         let (asked, entities) = policies.entities(&request, role, &policies.operations[&operation]).unwrap();
         let whole = PolicySet::from_str(&text).unwrap();
         let plain = cedar::Authorizer::new().is_authorized(&asked, &whole, &entities);

@@ -1,6 +1,7 @@
 //! The command line: text to plain structures. Parsing has no side effect; commands do the rest.
 
 mod nouns;
+mod people;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use nouns::*;
+pub(crate) use people::*;
 
 use crate::output::Format;
 use crate::progress::Mode;
@@ -160,6 +162,16 @@ pub(crate) enum Command {
   strongroom whoami
   strongroom whoami --key-file acme.key")]
     Whoami,
+    /// Log in: prove in a browser who you are, and be that person in the commands that follow
+    #[command(before_long_help = "Examples:
+  strongroom login --server https://node.example:9443 --ca node-ca.pem
+  strongroom login --role auditor --tenant acme
+  strongroom login --by device")]
+    Login(LoginArgs),
+    /// End your session, here and on the node
+    #[command(before_long_help = "Examples:
+  strongroom logout")]
+    Logout,
     /// Tenants: who owns things, apart from all others
     #[command(subcommand)]
     Tenant(TenantCommand),

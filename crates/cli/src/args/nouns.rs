@@ -6,7 +6,7 @@ use access::Role;
 use base::names::Name;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::TenantArg;
+use super::{ApprovalCommand, GrantArgs, SessionCommand, TenantArg, UserCommand};
 use crate::names::Versioned;
 
 /// Verbs of `tenant`.
@@ -403,7 +403,7 @@ pub(crate) enum AccessCommand {
   strongroom access check --as auditor --tenant acme model.show classifier/1 --in globex --why
   strongroom access check --as auditor --tenant acme audit.search --policy rules.cedar")]
     Check {
-        /// Role of who asks: platform-operator, auditor, tenant-admin, ml-engineer, deployer
+        /// Role of who asks: platform-operator, security, auditor, tenant-admin, ml-engineer, deployer
         #[arg(long = "as", value_name = "ROLE", value_parser = any_role)]
         role: Role,
         /// Tenant of who asks; the operator has none
@@ -431,6 +431,30 @@ pub(crate) enum AccessCommand {
     /// Services that call the management plane with certificates of their own
     #[command(subcommand)]
     Service(ServiceCommand),
+    /// People who may log in
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Grant a person a role for a time
+    #[command(before_long_help = "Examples:
+  strongroom access grant ann ml-engineer --tenant acme --reason 'trains the classifier'
+  strongroom access grant ben security --for 30d --reason 'on call in May'")]
+    Grant(GrantArgs),
+    /// Take a grant back now; sessions that rest on it are over
+    #[command(before_long_help = "Examples:
+  strongroom access user show ann -o json
+  strongroom access revoke ann 3")]
+    Revoke {
+        /// Whose
+        name: Name,
+        /// Its number
+        number: u64,
+    },
+    /// Sessions of people
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// What needs two people: one asks, another approves
+    #[command(subcommand)]
+    Approval(ApprovalCommand),
 }
 
 /// Verbs of `access service`.
@@ -518,8 +542,8 @@ fn any_role(text: &str) -> Result<Role, access::UnknownRole> {
 
 fn key_role(text: &str) -> Result<Role, String> {
     match text.parse::<Role>() {
-        Ok(role) if role.is_a_keys() => Ok(role),
-        Ok(_) => Err("it is the role of the node's operator, and no key has it".to_owned()),
+        Ok(role) if role.is_a_tenants() => Ok(role),
+        Ok(_) => Err("it is of the whole node, and no key or service has it".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -1,11 +1,11 @@
 //! `strongroom access`: who may do what, answered from the rules alone; the services that may call; what left the node.
 
-use access::{Policies, Principal, Request};
+use access::{Circumstances, Policies, Principal, Request};
 use base::names::Name;
 use serde_json::json;
 
 use super::policy::{load, refused};
-use super::service;
+use super::{people, service};
 use crate::args::AccessCommand;
 use crate::error::{CliError, Failure};
 use crate::exit::Exit;
@@ -35,6 +35,11 @@ pub(crate) fn run(session: &Session, command: AccessCommand) -> Result<Answer, F
             (role, tenant, within, operation, resource, why, policy)
         }
         AccessCommand::Service(command) => return service::run(session, command),
+        AccessCommand::User(command) => return people::user(session, command),
+        AccessCommand::Grant(args) => return people::grant(session, args),
+        AccessCommand::Revoke { name, number } => return people::revoke(session, &name, number),
+        AccessCommand::Session(command) => return people::session(session, command),
+        AccessCommand::Approval(command) => return people::approval(session, command),
         AccessCommand::Egress => {
             let items: Vec<api::Egress> = session.client()?.list("/egress")?;
             let empty = "nothing left the node yet";
@@ -53,11 +58,11 @@ pub(crate) fn run(session: &Session, command: AccessCommand) -> Result<Answer, F
         return Err(failure);
     }
     let (own, within) = (tenant.as_ref().map(Name::as_str), within.as_ref().map(Name::as_str));
-    let principal = match (own, role.is_a_keys()) {
+    let principal = match (own, role.is_a_tenants()) {
         (Some(own), true) => Principal::example(role, own),
-        (_, false) => Principal::Operator,
+        (_, false) => Principal::example(role, ""),
         (None, true) => {
-            let what = "a key has a tenant: say which with `--tenant NAME`".to_owned();
+            let what = "who has this role has a tenant: say which with `--tenant NAME`".to_owned();
             return Err(CliError::Usage(what).into());
         }
     };
@@ -66,10 +71,20 @@ pub(crate) fn run(session: &Session, command: AccessCommand) -> Result<Answer, F
         operation: &operation,
         tenant: within.or(own),
         resource: resource.as_deref().unwrap_or(""),
+        given: Circumstances::ALL,
     });
     let verdict = if decision.allowed { "yes" } else { "no" };
     let because = if why { format!(": {}", decision.why) } else { String::new() };
-    let text = format!("{verdict}{because}\n");
+    let needs = policies.operations().get(&operation).map(|operation| operation.needs()).unwrap_or_default();
+    let needs: Vec<&str> = [
+        (needs.fresh, "a person needs a fresh proof of who they are"),
+        (needs.approved, "another person must approve it"),
+    ]
+    .into_iter()
+    .filter_map(|(is, what)| (is && decision.allowed).then_some(what))
+    .collect();
+    let also: String = needs.iter().map(|what| format!("  {what}\n")).collect();
+    let text = format!("{verdict}{because}\n{also}");
     let json = json!({
         "schema": "strongroom.access.check/1",
         "allowed": decision.allowed,
@@ -80,6 +95,7 @@ pub(crate) fn run(session: &Session, command: AccessCommand) -> Result<Answer, F
         "resource": resource,
         "rules": decision.reasons,
         "why": decision.why,
+        "needs": needs,
         "policy_version": decision.policy_version.hex(),
     });
     let exit = if decision.allowed { Exit::Done } else { Exit::No };

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use base::ByteSize;
-use base::config::{Config, Egress, Mode, Tenants};
+use base::config::{Config, Egress, Mode, Sessions, Tenants};
 use rustix::process::{Pid, Signal, geteuid, getuid, kill_process};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,6 +33,8 @@ const USERS: [u32; 3] = [890_001, 890_002, 890_003];
 const TAIL_LINES: usize = 8;
 /// Where the management plane of a development node listens: the kernel chooses the port.
 const MANAGEMENT: &str = "127.0.0.1:0";
+/// Sections of the configuration that are the operator's to set.
+const KEPT: [&str; 5] = ["access", "egress", "login", "sessions", "tenants"];
 /// Programs that must lie beside this one.
 const PROGRAMS: [&str; 4] =
     ["strongroom-warden", "strongroom-keeper", "strongroom-porter", "strongroom-runtime"];
@@ -93,39 +94,55 @@ fn state_directory(session: &Session) -> Result<(PathBuf, bool), Failure> {
 /// there stay.
 fn configure(state: &Path, programs: &Path, listen: SocketAddr) -> Result<(PathBuf, Config), Failure> {
     let file = state.join("strongroom.toml");
-    let (mut tenants, mut egress) = (Tenants::default(), Egress::default());
+    let mut kept = first_settings();
     if file.exists() {
-        let old = read_config(&file)?;
-        if old.mode != Mode::Dev {
+        if read_config(&file)?.mode != Mode::Dev {
             let reason = "it is of a node in service; `strongroom dev` does not touch it".to_owned();
             return Err(CliError::Content { path: file, reason }.into());
         }
-        (tenants, egress) = (old.tenants, old.egress);
+        kept = keep(&file)?;
     }
     let own = getuid().as_raw();
     let [keeper, control, gateway] = if geteuid().is_root() { USERS } else { [own; 3] };
     let text = format!(
-        "# Written by `strongroom dev`, again at each start; what you set below [tenants] and [egress] stays.\nversion = 1\nmode = \"dev\"\nnode = \"dev\"\n\
+        "# Written by `strongroom dev`, again at each start; what you set below {names} stays.\nversion = 1\nmode = \"dev\"\nnode = \"dev\"\n\
          state = {state}\nprograms = {programs}\n\n[users]\nkeeper = {keeper}\ncontrol = {control}\n\
          gateway = {gateway}\noperator = {own}\n\n[gateway]\nlisten = \"{listen}\"\n\n\
-         [management]\nlisten = \"{MANAGEMENT}\"\n\n[jobs]\nallow_host_image = true\n\n\
-         [tenants]\nrunning_jobs = {jobs}\nendpoints = {endpoints}\n\n\
-         [egress]\nper_principal = \"{each}\"\ntotal = \"{total}\"\n",
+         [management]\nlisten = \"{MANAGEMENT}\"\n\n[jobs]\nallow_host_image = true\n\n{kept}",
+        names = KEPT.map(|name| format!("[{name}]")).join(", "),
         state = quoted(state)?,
         programs = quoted(programs)?,
-        jobs = tenants.running_jobs,
-        endpoints = tenants.endpoints,
-        each = exact(egress.per_principal),
-        total = exact(egress.total),
     );
     let config = Config::parse(&file.display().to_string(), &text)?;
     write_whole(&file, text.as_bytes(), 0o644)?;
     Ok((file, config))
 }
 
-/// A size to the byte: what people read may be rounded.
-fn exact(size: ByteSize) -> String {
-    format!("{}B", size.bytes())
+/// What is in those sections before anybody set anything: what holds anyway, to be seen and changed.
+fn first_settings() -> String {
+    let (tenants, egress, sessions) = (Tenants::default(), Egress::default(), Sessions::default());
+    format!(
+        "[access]\ntwo_people = false\n\n[egress]\nper_principal = \"{}\"\ntotal = \"{}\"\n\n\
+         [sessions]\nidle_seconds = {}\nabsolute_seconds = {}\nfresh_seconds = {}\n\n\
+         [tenants]\nrunning_jobs = {}\nendpoints = {}\n",
+        egress.per_principal,
+        egress.total,
+        sessions.idle_seconds,
+        sessions.absolute_seconds,
+        sessions.fresh_seconds,
+        tenants.running_jobs,
+        tenants.endpoints,
+    )
+}
+
+/// What somebody set in sections that are theirs.
+fn keep(file: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(file).map_err(CliError::file("read", file))?;
+    let reason =
+        |e: &dyn std::fmt::Display| CliError::Content { path: file.to_owned(), reason: e.to_string() };
+    let all: toml::Table = toml::from_str(&text).map_err(|e| reason(&e))?;
+    let kept: toml::Table = all.into_iter().filter(|(name, _)| KEPT.contains(&name.as_str())).collect();
+    Ok(toml::to_string(&kept).map_err(|e| reason(&e))?)
 }
 
 /// A path as a TOML string.
@@ -263,7 +280,7 @@ fn announce(
     let context = if args.no_context {
         None
     } else {
-        write_context(&Context { state: config.state.clone(), tenant: None })?
+        write_context(&Context { state: Some(config.state.clone()), server: None, tenant: None })?
     };
     let mut text = String::new();
     text.push_str(&format!(

@@ -16,7 +16,9 @@ mod import;
 pub(crate) mod inspect;
 pub(crate) mod job;
 pub(crate) mod key;
+pub(crate) mod login;
 pub(crate) mod model;
+pub(crate) mod people;
 pub(crate) mod policy;
 pub(crate) mod posture;
 pub(crate) mod receipt;
@@ -56,6 +58,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         },
         Command::Status => status::status(&session)?,
         Command::Whoami => status::whoami(&session)?,
+        Command::Login(args) => login::login(&session, &args)?,
+        Command::Logout => login::logout(&session)?,
         Command::Doctor => doctor::run(&session),
         Command::Tenant(command) => tenant::run(&session, command)?,
         Command::Dataset(command) => dataset::run(&session, command)?,

@@ -13,8 +13,8 @@ use super::{BodyReader, LineSender, Pass, Reply, page};
 use crate::auth::Principal;
 use crate::node::Node;
 use crate::{
-    Fail, auditlog, datasets, egress, endpoints, images, imports, jobs, keys, models, posture, services,
-    status, tenants,
+    Fail, auditlog, datasets, egress, endpoints, images, imports, jobs, keys, models, people, posture,
+    services, status, tenants,
 };
 
 /// The API's own description, made once: it takes milliseconds.
@@ -112,6 +112,8 @@ pub(crate) fn handle(call: &Call<'_>, input: Input) -> Result<Reply, Fail> {
             "model" | "bom" => model(operation, call),
             "endpoint" | "key" => serving(operation, call, &bytes),
             "service" | "identity" => identity(operation, call, &bytes),
+            "user" | "grant" => user(operation, call, &bytes),
+            "session" | "approval" => session(operation, call, &bytes),
             "audit" | "receipt" => log(operation, call),
             _ => rest(operation, call, &bytes),
         },
@@ -122,7 +124,7 @@ fn rest(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
     let Call { node, principal, .. } = call;
     Ok(match operation {
         "status" => json(&status::status(node, principal)?),
-        "whoami" => json(&status::whoami(principal)),
+        "whoami" => json(&status::whoami(node, principal)?),
         "tenant.create" => json(&tenants::create(node, principal, &body::<api::TenantCreate>(bytes)?)?),
         "tenant.list" => paged(call, |page| tenants::list(node, principal, page))?,
         "api.openapi" => Reply::Bytes("application/json", DESCRIPTION.clone()),
@@ -247,6 +249,63 @@ fn identity(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fai
         }
         "service.revoke" => json(&services::revoke(node, principal, &call.tenant()?, &call.named()?)?),
         "identity.renew" => json(&services::renew(node, principal, &body::<api::IdentityRenew>(bytes)?)?),
+        other => return Err(Fail::internal("an endpoint without a handler", other)),
+    })
+}
+
+fn user(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
+    let Call { node, principal, params, .. } = call;
+    let named = || name("person", params.need("name")?);
+    Ok(match operation {
+        "user.create" => json(&people::create(node, principal, &body::<api::UserCreate>(bytes)?)?),
+        "user.list" => paged(call, |page| people::list(node, page))?,
+        "user.show" => json(&people::show(node, &named()?)?),
+        "user.enrol" => json(&people::enrol(node, principal, &named()?)?),
+        "user.disable" => json(&people::disable(node, principal, &named()?)?),
+        "grant.create" => {
+            json(&people::grant(node, principal, &named()?, &body::<api::GrantCreate>(bytes)?)?)
+        }
+        "grant.revoke" => json(&people::revoke_grant(node, principal, &named()?, params.need("number")?)?),
+        other => return Err(Fail::internal("an endpoint without a handler", other)),
+    })
+}
+
+fn session(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
+    let Call { node, principal, params, .. } = call;
+    Ok(match operation {
+        "session.list" => paged(call, |page| people::sessions(node, principal, page))?,
+        "session.revoke" => json(&people::revoke_session(node, principal, params.need("id")?)?),
+        "session.end" => json(&people::end(node, principal)?),
+        "approval.request" => json(&people::request(node, principal, &body::<api::ApprovalRequest>(bytes)?)?),
+        "approval.list" => paged(call, |page| people::approvals(node, principal, page))?,
+        "approval.decide" => {
+            let decision = body::<api::ApprovalDecide>(bytes)?;
+            json(&people::decide(node, principal, params.need("id")?, &decision)?)
+        }
+        other => return Err(Fail::internal("an endpoint without a handler", other)),
+    })
+}
+
+/// What is answered to who is not known yet.
+pub(crate) fn stranger(
+    node: &Arc<Node>,
+    source: &str,
+    route: &'static api::Route,
+    input: Input,
+) -> Result<Reply, Fail> {
+    let Input::Body(bytes) = input else { return Err(Fail::internal("an upload of a stranger", route.path)) };
+    let refused = |fail: Fail| {
+        let refusal = crate::auth::Refusal::from(fail);
+        node.refusals.record(node, (source, None), route.operation, route.path, &refusal);
+        refusal.fail
+    };
+    Ok(match route.operation {
+        "login.methods" => json(&people::methods(node)),
+        "login.begin" => json(&people::begin(node, source, &body::<api::LoginBegin>(&bytes)?)?),
+        "login.finish" => {
+            let request = body::<api::LoginFinish>(&bytes)?;
+            json(&people::finish(node, source, &request).map_err(refused)?)
+        }
         other => return Err(Fail::internal("an endpoint without a handler", other)),
     })
 }

@@ -12,7 +12,7 @@ mod stream;
 
 use std::sync::Arc;
 
-use api::Route;
+use api::{Route, Who};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::connect_info::{ConnectInfo, Connected};
@@ -30,13 +30,15 @@ pub(crate) use gate::{Gate, Pass};
 pub(crate) use once::{Repeat, Repeats};
 pub(crate) use page::limit;
 pub(crate) use rate::Rates;
-pub(crate) use stream::{BodyReader, LineSender};
+pub(crate) use stream::{BodyReader, LineSender, STILL_EVERY};
 
 use crate::Fail;
-use crate::auth::{Principal, Refusal, authenticate, authorise};
+use crate::auth::{Principal, Refusal, authenticate, authorise, circumstances};
 use crate::clock::{now, random};
 use crate::node::Node;
 
+/// Whose requests under way those of strangers count as: no tenant has a name without a letter.
+const STRANGERS: &str = "";
 /// Longest JSON request: a job file is at most 256 KiB.
 const JSON_MAX: usize = 1024 * 1024;
 /// How long requests under way may go on when the process is told to end; the warden waits 5 s.
@@ -148,10 +150,11 @@ pub(crate) async fn respond(node: Arc<Node>, peer: Peer, request: Request) -> Re
 }
 
 /// Who calls, and what: both are found before anything of the request is acted on.
-struct Admitted {
-    principal: Principal,
-    route: &'static Route,
-    params: route::Params,
+enum Admitted {
+    /// Somebody who is known.
+    Known(Box<Principal>, &'static Route, route::Params),
+    /// Somebody who asks how to become known, by where they are.
+    Stranger(String, &'static Route),
 }
 
 async fn answer(
@@ -162,14 +165,21 @@ async fn answer(
 ) -> Result<(Reply, &'static Route), Fail> {
     let (gatekeeper, request) = (Arc::clone(&node), Arc::clone(&asked));
     let admitted = blocking(move || admit(&gatekeeper, &peer, &request)).await;
-    let Admitted { principal, route, params } = match admitted {
-        Ok(admitted) => admitted,
+    let (principal, route, params) = match admitted {
+        Ok(Admitted::Known(principal, route, params)) => (*principal, route, params),
+        Ok(Admitted::Stranger(source, route)) => {
+            let _pass = node.gate.enter(Some(STRANGERS))?;
+            route::query(asked.uri.query().unwrap_or(""), route)?;
+            let input = input(route, &asked.headers, body).await?;
+            let reply = blocking(move || handlers::stranger(&node, &source, route, input));
+            return Ok((reply.await?, route));
+        }
         Err(fail) => {
             drain(body).await;
             return Err(fail);
         }
     };
-    let pass = node.gate.enter(principal.confined_to())?;
+    let pass = node.gate.enter(principal.share())?;
     let query = route::query(asked.uri.query().unwrap_or(""), route)?;
     let input = input(route, &asked.headers, body).await?;
     let reply = blocking(move || {
@@ -202,6 +212,12 @@ fn admit(node: &Node, peer: &Peer, asked: &Parts) -> Result<Admitted, Fail> {
     if let Some(source) = &source {
         node.rates.looks_at(source, now())?;
     }
+    if let route::Found::Endpoint(route @ Route { who: Who::Stranger, .. }, _) = &found {
+        let source = peer.source();
+        // Each counts as one of nobody known, whatever comes of it.
+        node.rates.stranger(source.clone(), now());
+        return Ok(Admitted::Stranger(source, route));
+    }
     let identity = bearer(&asked.headers).and_then(|key| authenticate(node, peer, key.as_deref()));
     let identity = identity.map_err(|fail| {
         if let Some(source) = source.filter(|_| fail.status == 401) {
@@ -220,15 +236,17 @@ fn admit(node: &Node, peer: &Peer, asked: &Parts) -> Result<Admitted, Fail> {
     };
     let (who, own) = (identity.actor(), identity.confined_to().map(str::to_owned));
     // Files of an import are many and small; how many come at once is bounded by the gate.
-    if own.is_some() && !matches!(route.input, api::Input::Bytes) {
+    if !identity.is_operator() && !matches!(route.input, api::Input::Bytes) {
         node.rates.caller(who.clone(), now())?;
     }
-    let principal = authorise(&node.policies, identity, route, params.get("tenant"), &params.thing(route));
+    let (tenant, thing) = (params.get("tenant"), params.thing(route));
+    let given = circumstances(node, &identity, route, tenant, &thing)?;
+    let principal = authorise(&node.policies, identity, route, (tenant, &thing), given);
     let principal = principal.map_err(|refusal| {
         node.refusals.record(node, (&who, own.as_deref()), operation, path, &refusal);
         refusal.fail
     })?;
-    Ok(Admitted { principal, route, params })
+    Ok(Admitted::Known(Box::new(principal), route, params))
 }
 
 /// Whether there is an endpoint, or another method for one, at this path.
@@ -290,5 +308,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<String>, Fail> {
         return Err(malformed());
     }
     let text = value.to_str().map_err(|_| malformed())?;
-    text.strip_prefix("Bearer ").map(|key| Some(key.to_owned())).ok_or_else(malformed)
+    // A scheme is compared without case (RFC 9110 section 11.1).
+    let (scheme, key) = text.split_once(' ').ok_or_else(malformed)?;
+    if scheme.eq_ignore_ascii_case("Bearer") { Ok(Some(key.to_owned())) } else { Err(malformed()) }
 }

@@ -24,7 +24,7 @@ use super::handlers::{Call, Input, handle, json};
 use crate::auth::{Identity, Principal};
 use crate::clock::now;
 use crate::node::store_fail;
-use crate::{Fail, datasets, endpoints, images, jobs, keys, models, tenants};
+use crate::{Fail, datasets, endpoints, images, jobs, keys, models, people, tenants};
 
 /// The header, as `HeaderMap` names it.
 const HEADER: &str = "idempotency-key";
@@ -140,6 +140,14 @@ fn again(call: &Call<'_>, made: &str) -> Result<Reply, Fail> {
     if call.route.operation == "tenant.create" {
         let name: Name = made.parse().map_err(|_| Fail::not_found("tenant", made))?;
         return Ok(json(&tenants::show(node, &name)?));
+    }
+    match call.route.operation {
+        "user.create" => {
+            let name: Name = made.parse().map_err(|_| Fail::not_found("person", made))?;
+            return Ok(json(&people::show(node, &name)?));
+        }
+        "approval.request" => return Ok(json(&people::approval(node, call.principal, made)?)),
+        _ => {}
     }
     let tenant = call.tenant()?;
     match call.route.operation {

@@ -44,12 +44,17 @@ fn opened(call: &Call<'_>, cursor: &str) -> Result<String, Fail> {
 
 fn code(call: &Call<'_>, place: &str) -> String {
     let Call { node, principal, params, route, .. } = call;
+    // A person sees other sessions than another of the same tenant.
+    let view = match route.operation {
+        "session.list" => principal.actor(),
+        _ => principal.confined_to().unwrap_or("").to_owned(),
+    };
     let of = [
         "strongroom list cursor",
         route.operation,
         params.get("tenant").unwrap_or(""),
         &params.thing(route),
-        principal.confined_to().unwrap_or(""),
+        &view,
         place,
     ];
     let parts: Vec<Vec<u8>> = of.iter().map(|part| lp(part.as_bytes())).collect();

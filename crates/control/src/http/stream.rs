@@ -21,7 +21,7 @@ const UPLOAD_IDLE: Duration = Duration::from_secs(30);
 const UPLOAD_LINGER: Duration = Duration::from_secs(2);
 /// How often it is looked whether who is being sent to may still call; a revocation is to hold within a second. Each
 /// look reads one record, and there are at most as many streams as the gate lets in.
-const STILL_EVERY: Duration = Duration::from_millis(500);
+pub(crate) const STILL_EVERY: Duration = Duration::from_millis(500);
 
 /// An upload, for a thread that reads.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl LineSender {
     /// or of the end of its credential, the body is broken off.
     pub(crate) fn pair(node: &Arc<Node>, caller: &Identity) -> (Self, Body) {
         let (sender, pieces) = mpsc::channel(WAITING_MAX);
-        let cut = caller.confined_to().is_some().then(|| {
+        let cut = (!caller.is_operator()).then(|| {
             let (cut, is_cut) = oneshot::channel();
             tokio::spawn(watch_over(Arc::clone(node), caller.clone(), cut));
             is_cut

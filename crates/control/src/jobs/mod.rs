@@ -155,6 +155,13 @@ pub(crate) fn list(node: &Node, tenant: &Name, page: &PageRequest) -> Result<Pag
     }
 }
 
+/// Who submitted a job, as in events.
+pub(crate) fn submitted_by(node: &Node, tenant: &Name, id: &JobId) -> Result<String, Fail> {
+    let stored = node.meta.read(|tx| tx.of(tenant).get::<Job>(id)).map_err(store_fail)?;
+    let job = stored.ok_or_else(|| Fail::not_found("job", &id.to_string()))?.record;
+    Ok(Accepted::of(&job)?.0.submitted_by)
+}
+
 pub(crate) fn show(node: &Arc<Node>, tenant: &Name, id: &str) -> Result<api::Job, Fail> {
     wire(node, &find(node, tenant, id)?)
 }

@@ -2,6 +2,7 @@
 
 mod host;
 mod operations;
+mod people;
 mod probes;
 
 use std::collections::BTreeMap;

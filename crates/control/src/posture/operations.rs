@@ -26,7 +26,7 @@ const WAIT: Duration = Duration::from_secs(5);
 /// Longest answer that is read.
 const ANSWER_BYTES: u64 = 64 * 1024;
 
-/// Holds only in a part: without logins and grants nobody knows which human asks, and no right ends by itself.
+/// Holds only in a part: nobody knows which human uses the operator's local socket.
 pub(super) fn closed(node: &Node) -> Result<Seen, Fail> {
     let mut evidence = Vec::new();
     for absent in ABSENT {
@@ -54,8 +54,8 @@ pub(super) fn closed(node: &Node) -> Result<Seen, Fail> {
         "positive control: `posture.run`, one of {} operations, is being answered",
         TABLE.len()
     ));
-    let reason = "what is not in the closed list is refused; not seen, because not built: that each operation is one \
-                  human's, whose right to it ends by itself";
+    let reason = "what is not in the closed list is refused, and rights of people end by themselves; not seen, because \
+                  not built: which human uses the operator's local socket";
     Ok(Seen::Judged(Outcome { status: Status::Unknown, reason: reason.to_owned(), evidence }))
 }
 

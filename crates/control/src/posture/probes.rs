@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use access::Role;
+use access::{Circumstances, Role};
 use api::{TABLE, Who};
 use audit::verify::{ReadError, ReadFile};
 use integrity::{dsse, oms};
@@ -39,6 +39,9 @@ pub(super) const ALL: &[(&str, Probe)] = &[
     ("AC-1", remote_root),
     ("AC-2", closed_operations),
     ("AC-3", stranger),
+    ("AC-4", super::people::step_up),
+    ("AC-6", super::people::split_duties),
+    ("AC-7", super::people::sessions_end),
     ("AU-2", tampered_log),
     ("AU-10", own_entry),
     ("IS-7", swapped_objects),
@@ -70,7 +73,7 @@ fn closed_operations(node: &Arc<Node>) -> Result<Seen, Fail> {
 
 /// Keys of every role, of a tenant without things, ask for every endpoint of every tenant.
 fn stranger(node: &Arc<Node>) -> Result<Seen, Fail> {
-    let strangers = Role::ALL.into_iter().filter(|role| role.is_a_keys()).map(|role| Identity::Key {
+    let strangers = Role::ALL.into_iter().filter(|role| role.is_a_tenants()).map(|role| Identity::Key {
         tenant: "no-such-tenant".to_owned(),
         id: "key of the probe".to_owned(),
         role,
@@ -83,7 +86,7 @@ fn stranger(node: &Arc<Node>) -> Result<Seen, Fail> {
         let name = stored.record.name.as_str();
         for (stranger, route) in strangers.iter().flat_map(|s| TABLE.iter().map(move |route| (s, route))) {
             let found = (route.who == Who::Tenant).then_some(name);
-            let answer = authorise(&node.policies, stranger.clone(), route, found, "");
+            let answer = authorise(&node.policies, stranger.clone(), route, (found, ""), Circumstances::ALL);
             asked = asked.saturating_add(1);
             let hidden = match (route.who, answer) {
                 // It must be answered exactly as a tenant that does not exist.
@@ -91,7 +94,8 @@ fn stranger(node: &Arc<Node>) -> Result<Seen, Fail> {
                     answer.is_err_and(|refusal| refusal.fail == Fail::not_found("tenant", name))
                 }
                 (Who::Operator, answer) => answer.is_err(),
-                (Who::Any, Err(_)) => true,
+                // What everybody may ask says nothing of anybody's things.
+                (Who::Any, Err(_)) | (Who::Stranger, _) => true,
                 (Who::Any, Ok(principal)) => {
                     crate::tenants::list(node, &principal, &PageRequest::default())?.items.is_empty()
                 }
@@ -118,7 +122,8 @@ fn stranger(node: &Arc<Node>) -> Result<Seen, Fail> {
 }
 
 fn operator(node: &Node, route: &api::Route) -> Result<Principal, Fail> {
-    authorise(&node.policies, Identity::Operator, route, Some("x"), "").map_err(|refusal| refusal.fail)
+    authorise(&node.policies, Identity::Operator, route, (Some("x"), ""), Circumstances::ALL)
+        .map_err(|refusal| refusal.fail)
 }
 
 /// The log with some files replaced.

@@ -80,6 +80,8 @@ text_keys!(
     base::id::EndpointId,
     base::id::KeyId,
     base::id::ReceiptId,
+    base::id::SessionId,
+    base::id::ApprovalId,
     vault::KeyScope,
     base::Digest
 );

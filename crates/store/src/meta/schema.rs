@@ -1,6 +1,7 @@
 //! The schema, as migrations that only go forward. `PRAGMA user_version` says how many were applied.
 //!
-//! Every kind of record has a table of one shape: the owner (a tenant, or '' for the platform), one or two natural
+//! Every kind of record has a table of one shape: the owner (a tenant, a person for what is theirs,
+//! or '' for the platform), one or two natural
 //! key columns, a revision, and the record as JSON. The primary key starts with the owner, so a tenant's list
 //! never visits another tenant's rows. Ids that are presented before their tenant is known have an index of their
 //! own, which also keeps them unique.
@@ -10,7 +11,7 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Append only; never edit one that was released.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE generation (
         one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -55,6 +56,18 @@ const MIGRATIONS: [&str; 3] = [
         PRIMARY KEY (owner, name)) STRICT, WITHOUT ROWID;
     CREATE TABLE repeated (owner TEXT NOT NULL, caller TEXT NOT NULL, key TEXT NOT NULL, rev INTEGER NOT NULL,
         doc TEXT NOT NULL, PRIMARY KEY (owner, caller, key)) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE user (owner TEXT NOT NULL, name TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
+        PRIMARY KEY (owner, name)) STRICT, WITHOUT ROWID;
+    CREATE TABLE user_grant (owner TEXT NOT NULL, number INTEGER NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
+        PRIMARY KEY (owner, number)) STRICT, WITHOUT ROWID;
+    CREATE TABLE session (owner TEXT NOT NULL, id TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
+        PRIMARY KEY (owner, id)) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX session_id ON session (id);
+    CREATE TABLE approval (owner TEXT NOT NULL, id TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
+        PRIMARY KEY (owner, id)) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX approval_id ON approval (id);
 ",
 ];
 

@@ -1,0 +1,90 @@
+//! People: who may log in, what they are granted for a time, their sessions, and what two of them agree on.
+//!
+//! Nobody is here by default. The operator of the node makes a person known and grants roles; the person proves who
+//! they are by a passkey or by the OpenID provider; a session is of one role, and of one tenant.
+
+mod approvals;
+mod grants;
+mod login;
+mod sessions;
+mod users;
+
+use std::sync::Arc;
+
+use access::Role;
+use base::Timestamp;
+use base::names::Name;
+use ops::event::{Event, EventKind, Outcome, Phase};
+use store::PageRequest;
+use store::records::UserRole;
+
+pub(crate) use approvals::{decide, is_approved, list as approvals, request, show as approval};
+pub(crate) use grants::{create as grant, revoke as revoke_grant};
+pub(crate) use login::{Attempts, begin, finish, methods};
+pub(crate) use sessions::{
+    Seen, authenticate, end, is_known, limits, list as sessions, revoke as revoke_session, show as session,
+    standings,
+};
+pub(crate) use users::{create, disable, enrol, list, show};
+
+use crate::Fail;
+use crate::auth::{By, Principal};
+use crate::clock::now;
+use crate::node::{Node, correlation, store_fail};
+
+/// The role of a record.
+pub(crate) const fn of_record(role: UserRole) -> Role {
+    match role {
+        UserRole::Security => Role::Security,
+        UserRole::Auditor => Role::Auditor,
+        UserRole::TenantAdmin => Role::TenantAdmin,
+        UserRole::MlEngineer => Role::MlEngineer,
+        UserRole::Deployer => Role::Deployer,
+    }
+}
+
+/// The role of a person that a request names; the operator's is nobody's, as that is a place and not a person.
+fn asked_role(name: &str) -> Result<UserRole, Fail> {
+    match name.parse::<Role>() {
+        Ok(Role::Security) => Ok(UserRole::Security),
+        Ok(Role::Auditor) => Ok(UserRole::Auditor),
+        Ok(Role::TenantAdmin) => Ok(UserRole::TenantAdmin),
+        Ok(Role::MlEngineer) => Ok(UserRole::MlEngineer),
+        Ok(Role::Deployer) => Ok(UserRole::Deployer),
+        Ok(Role::PlatformOperator) => Err(Fail::invalid(
+            "the role `platform-operator` is that of the node's local socket, and is granted to nobody",
+        )),
+        Err(error) => Err(Fail::invalid(error.to_string())),
+    }
+}
+
+/// An event about a person.
+fn event(kind: EventKind, user: &Name) -> Result<Event, Fail> {
+    Ok(Event::new(kind, Phase::Intent, Outcome::Unknown, now().as_millis(), correlation()?).asset(
+        "user",
+        user.as_str(),
+        None,
+    ))
+}
+
+/// A person's record.
+fn find(node: &Node, name: &Name) -> Result<store::records::User, Fail> {
+    let stored = node.meta.read(|tx| tx.platform().get::<store::records::User>(name)).map_err(store_fail)?;
+    Ok(stored.ok_or_else(|| Fail::not_found("person", name.as_str()))?.record)
+}
+
+/// Why something is done, for the log.
+fn reason(text: &str) -> Result<String, Fail> {
+    let max = api::shape::REASON_MAX;
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > max || text.chars().any(char::is_control) {
+        return Err(Fail::invalid(format!(
+            "say why, in one line of at most {max} characters: `--reason TEXT`"
+        )));
+    }
+    Ok(text.to_owned())
+}
+
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}

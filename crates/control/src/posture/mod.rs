@@ -3,6 +3,7 @@
 mod host;
 mod operations;
 mod people;
+mod planes;
 mod probes;
 
 use std::collections::BTreeMap;

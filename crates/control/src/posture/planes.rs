@@ -60,7 +60,7 @@ pub(super) fn apart(node: &Arc<Node>) -> Result<Seen, Fail> {
             ),
             format!(
                 "inference {}, management {}",
-                gateway.map_or_else(|| "off".to_owned(), |a| a.to_string()),
+                gateway.as_deref().unwrap_or("off"),
                 management.as_deref().unwrap_or("on the local socket alone")
             ),
             format!("storage: {} with mode {:o}", storage.display(), mode & 0o777),

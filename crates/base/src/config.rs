@@ -51,6 +51,9 @@ pub struct Config {
     /// How much may leave within a day.
     #[serde(default)]
     pub egress: Egress,
+    /// How people prove who they are.
+    #[serde(default)]
+    pub login: Login,
     /// How long sessions of people last.
     #[serde(default)]
     pub sessions: Sessions,
@@ -134,6 +137,23 @@ impl Default for Egress {
     }
 }
 
+/// How people prove who they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Login {
+    /// Passkeys of local accounts.
+    pub passkeys: Option<Passkeys>,
+}
+
+/// Passkeys of local accounts.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Passkeys {
+    /// The host name under which browsers reach the management plane, `node.example`. Every passkey is bound to it: under
+    /// another name none of them works.
+    pub host: String,
+}
+
 /// How long sessions of people last, in seconds. NIST SP 800-63B-4 section 2.2.3 (AAL2) asks for a new proof after 24
 /// hours at most, and after one hour without a request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -183,6 +203,20 @@ pub struct Access {
 
 /// Where the processes of a node meet, all below [`Config::state`].
 impl Config {
+    /// The host name that passkeys are bound to, or why there are none.
+    ///
+    /// # Errors
+    /// What is missing, and where to set it.
+    pub fn passkey_host(&self) -> Result<&str, &'static str> {
+        match (&self.management, &self.login.passkeys, self.mode) {
+            (None, _, _) => Err("the management plane is off; `[management]` turns it on"),
+            (Some(_), Some(passkeys), _) => Ok(&passkeys.host),
+            (Some(_), None, Mode::Dev) => Ok("localhost"),
+            (Some(_), None, Mode::Production) => {
+                Err("browsers make passkeys for a host name; `[login.passkeys]` names none")
+            }
+        }
+    }
     /// Whether what needs two people does on this node: always in service, and in development where it is asked for.
     pub fn two_people(&self) -> bool {
         self.mode == Mode::Production || self.access.two_people == Some(true)
@@ -427,6 +461,24 @@ allow_host_image = true
         assert_eq!(caps("per_principal = \"1GiB\"").unwrap().per_principal.bytes(), 1 << 30);
         assert!(caps("per_principal = \"1 gig\"").unwrap_err().to_string().contains("`1 gig` is not a size"));
         assert!(caps("total = \"1KiB\"").unwrap_err().to_string().contains("less than `per_principal`"));
+    }
+
+    #[test]
+    fn passkeys_are_of_a_host_name() {
+        let host = |mode: &str, more: &str| {
+            let text = GOOD.replace("\"dev\"\nnode", &format!("\"{mode}\"\nnode"));
+            let config = Config::parse("f", &format!("{text}{more}")).unwrap();
+            config.passkey_host().map(str::to_owned)
+        };
+        let plane = "[management]\nlisten = \"127.0.0.1:9443\"\n";
+        let named = format!("{plane}[login.passkeys]\nhost = \"node.example\"\n");
+        assert_eq!(host("dev", plane).unwrap(), "localhost");
+        assert_eq!(host("dev", &named).unwrap(), "node.example");
+        assert_eq!(host("production", &named).unwrap(), "node.example");
+        assert!(host("production", plane).unwrap_err().contains("names none"));
+        for mode in ["dev", "production"] {
+            assert!(host(mode, "").unwrap_err().contains("is off"), "{mode}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use axum::body::Body;
 use base::Timestamp;
 use base::config::Config;
 use base::names::Name;
+use login::passkey::Site;
 use net::ca::{NodeCa, Purpose};
 use net::identity::{IdentityError, Services};
 use net::listener::{Bounds, Listener};
@@ -40,6 +41,8 @@ pub(crate) struct Plane {
     pub(crate) authority: String,
     /// The authority of services.
     pub(crate) services: Services,
+    /// The site that passkeys are made for, or why there is none.
+    pub(crate) site: Result<Site, &'static str>,
 }
 
 /// Listens where the configuration says, with an authority of the plane's own, and says so in files for its clients.
@@ -61,14 +64,23 @@ pub(crate) async fn open(config: &Config) -> Result<Option<(Plane, Listener)>, R
         .map_err(|e| Fail::explained(500, &e))?;
     let authority = ca.pem().to_owned();
     let clock: fn() -> Timestamp = now;
+    let host = config.passkey_host();
+    let known_as: Vec<&str> = std::iter::once(&*config.node).chain(host).collect();
     let listener =
-        Listener::bind(&management.listen, &config.node, ca, Some(services.verifier()), clock, BOUNDS)
+        Listener::bind(&management.listen, &known_as, ca, Some(services.verifier()), clock, BOUNDS)
             .await
             .map_err(RunError::Listen)?;
     let address = listener.address();
+    let site = match host {
+        Ok(host) => {
+            let title = format!("Strongroom {}", config.node);
+            Ok(Site::new(&title, host, address.port()).map_err(|e| Fail::explained(500, &e))?)
+        }
+        Err(why) => Err(why),
+    };
     net::ca::replace(&told, format!("{address}\n").as_bytes(), 0o644)
         .map_err(|e| Fail::storage("the address of the management plane could not be told", e))?;
-    Ok(Some((Plane { url: format!("https://{address}"), authority, services }, listener)))
+    Ok(Some((Plane { url: format!("https://{address}"), authority, services, site }, listener)))
 }
 
 /// Serves until `stop` resolves.

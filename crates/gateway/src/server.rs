@@ -62,7 +62,8 @@ async fn serve(config: Config) -> Result<(), GatewayError> {
     let file = |path: std::path::PathBuf| move |source| GatewayError::File { path, source };
     let dir = config.gateway_dir();
     let ca = NodeCa::open(Purpose::Gateway, &dir, &config.node, config.mode, clock::now())?;
-    let listener = Listener::bind(&config.gateway.listen, &config.node, ca, None, clock::now, BOUNDS).await?;
+    let listener =
+        Listener::bind(&config.gateway.listen, &[&config.node], ca, None, clock::now, BOUNDS).await?;
     let address = listener.address();
 
     let recorder = Recorder::start(config.keeper_socket()).map_err(GatewayError::System)?;

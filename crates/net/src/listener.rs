@@ -101,13 +101,13 @@ pub struct Listener {
 
 impl Listener {
     /// Listens on `listen` (address and port; port 0 lets the kernel choose) with certificates of `ca` for that
-    /// address, the loopback names and `node`. With `clients`, certificates of clients are asked for and checked.
+    /// address, the loopback names and `known_as`. With `clients`, certificates of clients are asked for and checked.
     ///
     /// # Errors
     /// [`ListenError`].
     pub async fn bind(
         listen: &str,
-        node: &str,
+        known_as: &[&str],
         ca: NodeCa,
         clients: Option<Arc<dyn ClientCertVerifier>>,
         clock: fn() -> Timestamp,
@@ -116,7 +116,7 @@ impl Listener {
         let refuse = |source| ListenError::Bind { address: listen.to_owned(), source };
         let socket = TcpListener::bind(listen).await.map_err(refuse)?;
         let address = socket.local_addr().map_err(refuse)?;
-        let names = names(node, address);
+        let names = names(known_as, address);
         let now = clock();
         let certificate = Renewing::new(ca.issue(&names, now)?, now);
         let config = server_config_renewing(Arc::clone(&certificate) as _, clients)?;
@@ -169,9 +169,10 @@ impl Listener {
     }
 }
 
-/// What the certificate vouches for: the address listened on, the loopback names and the node's.
-fn names(node: &str, address: SocketAddr) -> Vec<String> {
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), node.to_owned()];
+/// What the certificate vouches for: the address listened on, the loopback names and those that it is known by.
+fn names(known_as: &[&str], address: SocketAddr) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    names.extend(known_as.iter().map(|&name| name.to_owned()));
     let ip = address.ip();
     if !ip.is_unspecified() {
         names.push(ip.to_string());

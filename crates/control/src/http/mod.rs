@@ -6,6 +6,7 @@ mod gate;
 mod handlers;
 mod once;
 mod page;
+mod pages;
 mod rate;
 mod route;
 mod stream;
@@ -142,11 +143,20 @@ async fn dispatch(
 pub(crate) async fn respond(node: Arc<Node>, peer: Peer, request: Request) -> Response {
     let id = random::<10>().map(|r| EventId::new(now(), r).to_string()).unwrap_or_default();
     let (parts, body) = request.into_parts();
+    if let Some(page) = page(&node, &peer, &parts) {
+        return page;
+    }
     let asked = Arc::new(parts);
     match answer(node, peer, Arc::clone(&asked), body).await {
         Ok((reply, route)) => answer::success(reply, route.validates(), &asked.headers, &id),
         Err(fail) => answer::problem(&fail, &id),
     }
+}
+
+/// A page for a browser: on the network, where the node has a name that passkeys can be bound to.
+fn page(node: &Node, peer: &Peer, asked: &Parts) -> Option<Response> {
+    let on = matches!(peer, Peer::Remote(_)) && node.plane.as_ref().is_some_and(|plane| plane.site.is_ok());
+    on.then(|| pages::find(&asked.method, &asked.uri)).flatten()
 }
 
 /// Who calls, and what: both are found before anything of the request is acted on.

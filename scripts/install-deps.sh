@@ -12,7 +12,8 @@ fail() {
 
 packages="gcc g++ make pkg-config libssl-dev perl openssl curl ca-certificates
     umoci skopeo zstd python3 python3-venv python3-numpy python3-torch python3-cryptography libopenblas0-pthread
-    dataset-fashion-mnist strace util-linux procps openssh-client"
+    dataset-fashion-mnist strace util-linux procps openssh-client
+    chromium chromium-driver libnss3-tools"
 [ "${1:-}" = "--bench" ] && packages="$packages bubblewrap crun nginx-light"
 
 command -v cargo >/dev/null 2>&1 || fail "cargo is missing; install a Rust toolchain (1.95 or later) first"

@@ -5,10 +5,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use crate::shape::{self, SchemaOf};
 use crate::{
     Approval, ApprovalDecide, ApprovalRequest, Certificate, Checkpoint, Dataset, Document, Egress, Endpoint,
-    EndpointDeploy, Entries, File, Grant, GrantCreate, IdentityRenew, Image, Import, ImportBegin, Imported,
-    Job, JobEvent, JobResume, JobRun, Key, KeyCreate, LogFiles, Login, LoginBegin, LoginFinish, LoginMethods,
-    LoginResult, Model, Page, Posture, Receipt, Service, ServiceCreate, Session, Status, TenantCreate, User,
-    UserCreate, Verification, WhoAmI,
+    EndpointDeploy, EnrolAnswer, EnrolBegin, Entries, File, Grant, GrantCreate, IdentityRenew, Image, Import,
+    ImportBegin, Imported, Job, JobEvent, JobResume, JobRun, Key, KeyCreate, LogFiles, Login, LoginBegin,
+    LoginFinish, LoginMethods, LoginResult, Model, Page, Passkey, PasskeyAnswer, PasskeyCreation,
+    PasskeyProof, PasskeyRequest, PasskeyTicket, Posture, Receipt, Service, ServiceCreate, Session, Status,
+    TenantCreate, User, UserCreate, Verification, WhoAmI,
 };
 
 /// HTTP method.
@@ -204,6 +205,7 @@ impl Route {
             "path" => schema::<shape::FilePath>,
             "id" if under("/imports/") => schema::<shape::ImportId>,
             "id" if under("/keys/") => schema::<shape::KeyId>,
+            "id" if under("/passkeys/") => schema::<shape::Sha256>,
             "id" if under("/sessions/") => schema::<shape::SessionId>,
             "id" if under("/approvals/") => schema::<shape::ApprovalId>,
             "number" => schema::<shape::GrantNumber>,
@@ -477,6 +479,16 @@ pub const TABLE: &[Route] = &[
     route(Post, "/users/{name}/disable", "user.disable", Destructive, Operator, "user.disable")
         .says("Ends every session of a person, who may not log in any more")
         .answers::<User>(),
+    route(
+        Post,
+        "/users/{name}/passkeys/{id}/revoke",
+        "passkey.revoke",
+        Destructive,
+        Operator,
+        "passkey.revoke",
+    )
+    .says("Takes a passkey of a person away, as of a device that is lost; their sessions end")
+    .answers::<Passkey>(),
     route(Post, "/users/{name}/grants", "grant.create", Change, Operator, "grant.create")
         .says("Grants a person a role for a time")
         .takes::<GrantCreate>()
@@ -502,6 +514,22 @@ pub const TABLE: &[Route] = &[
         .says("Ends a login with a session, or says that it is not done yet")
         .takes::<LoginFinish>()
         .answers::<LoginResult>(),
+    route(Post, "/login/passkey/options", "login.challenge", Read, Stranger, "none")
+        .says("What the page of a login asks an authenticator for")
+        .takes::<PasskeyTicket>()
+        .answers::<PasskeyRequest>(),
+    route(Post, "/login/passkey", "login.prove", Change, Stranger, "none")
+        .says("Proves by a passkey who somebody is; who began the login ends it")
+        .takes::<PasskeyAnswer>()
+        .answers::<PasskeyProof>(),
+    route(Post, "/enrol/options", "enrol.challenge", Read, Stranger, "none")
+        .says("What the page of an enrolment asks an authenticator to make")
+        .takes::<EnrolBegin>()
+        .answers::<PasskeyCreation>(),
+    route(Post, "/enrol", "enrol.finish", Change, Stranger, "passkey.add")
+        .says("Registers a passkey; the link is used up by it")
+        .takes::<EnrolAnswer>()
+        .answers::<Passkey>(),
     route(Post, "/logout", "session.end", Change, Any, "session.end")
         .says("Ends the session that the caller is in")
         .answers::<Session>(),

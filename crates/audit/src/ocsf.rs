@@ -154,6 +154,7 @@ pub const fn class_of(kind: EventKind) -> Class {
         K::UserDisable => class(Form::Account, 5),
         K::UserLock => class(Form::Account, 9),
         K::PasskeyAdd => class(Form::Account, 10),
+        K::PasskeyRevoke => class(Form::Account, 11),
         // Authentication: 1 Logon, 2 Logoff.
         K::SessionOpen | K::SessionRefuse => class(Form::Authentication, 1),
         K::SessionEnd | K::SessionRevoke => class(Form::Authentication, 2),

@@ -111,6 +111,21 @@ impl Fail {
         )
     }
 
+    /// Somebody failed too often in a row to prove that they are this person (NIST SP 800-63B-4 section 3.2.2).
+    pub fn locked_out(user: &str, wait_ms: u64) -> Self {
+        let seconds = wait_ms.div_ceil(1000).max(1);
+        let title = format!("too many attempts in a row to log in as `{}` failed", printable(user));
+        let help = format!("try again in {seconds} s; see who tried with `strongroom audit search`");
+        let mut fail = Self::make(429, "SR-ACC-0010", title, Some(&help));
+        fail.header = Some(Box::new(("retry-after", seconds.to_string())));
+        fail
+    }
+
+    /// A link that was good for one thing, once, and is not any more.
+    pub fn link_over(reason: &str) -> Self {
+        Self::make(404, "SR-ACC-0011", reason, None)
+    }
+
     /// More would leave than a cap allows.
     pub fn over_cap(reason: impl Into<String>) -> Self {
         Self::make(403, "SR-EGR-0001", reason, Some("see what left with `strongroom access egress`"))

@@ -226,6 +226,7 @@ fn open(config: Config, plane: Option<Plane>) -> Result<Node, Fail> {
         repeats: http::Repeats::default(),
         seen: people::Seen::default(),
         logins: people::Attempts::default(),
+        ceremonies: people::Ceremonies::default(),
         placing: node::Placing::default(),
         surveys: std::sync::Mutex::default(),
         groups: keygroups::Groups::default(),

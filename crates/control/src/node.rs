@@ -56,6 +56,8 @@ pub(crate) struct Node {
     pub(crate) seen: crate::people::Seen,
     /// Logins under way.
     pub(crate) logins: crate::people::Attempts,
+    /// What browsers are doing for logins and enrolments.
+    pub(crate) ceremonies: crate::people::Ceremonies,
     pub(crate) placing: Placing,
     /// Held while an image is unpacked to be looked at.
     pub(crate) surveys: Mutex<()>,

@@ -10,4 +10,5 @@
 //! **Invariants.** A proof is of one attempt, of one person, and good once. Nothing that a provider or browser says
 //! widens what is accepted.
 
+pub mod loopback;
 pub mod passkey;

@@ -136,6 +136,8 @@ names! {
         163 UserLock = "user.lock",
         /// A person enrolled a passkey.
         164 PasskeyAdd = "passkey.add",
+        /// A passkey of a person was taken away.
+        167 PasskeyRevoke = "passkey.revoke",
         /// A person was granted a role for a time.
         165 GrantCreate = "grant.create",
         /// A grant was taken back.

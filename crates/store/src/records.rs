@@ -339,6 +339,16 @@ records! {
         enrolment: Option<Enrolment>,
     } owner |_| None, keyed |r| r.name.clone();
 
+    /// A passkey of a person. No two people have the same.
+    pub struct Passkey in "passkey" ("id"), v 1, key Digest {
+        /// Whose.
+        user: Name,
+        /// SHA-256 of the credential id.
+        id: Digest,
+        /// What is kept of it, as JSON that the crate `login` reads and writes.
+        passkey: String,
+    } owner |r| Some(&r.user), keyed |r| r.id;
+
     /// A role that a person has for a time.
     pub struct Grant in "user_grant" ("number"), v 1, key u64 {
         /// Whose.
@@ -444,6 +454,7 @@ impl GloballyKeyed for Endpoint {}
 impl GloballyKeyed for ApiKey {}
 impl GloballyKeyed for Receipt {}
 impl GloballyKeyed for Session {}
+impl GloballyKeyed for Passkey {}
 impl GloballyKeyed for Approval {}
 
 /// Who a person is to an OpenID provider.

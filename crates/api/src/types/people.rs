@@ -27,6 +27,8 @@ wire! {
         locked_until: Option<String>,
         /// What they are granted, what has ended included.
         grants: Vec<Grant>,
+        /// Their passkeys, the oldest first.
+        passkeys: Vec<Passkey>,
         /// Until when the link is good by which they may enrol a passkey, if one is out.
         #[serde(default)]
         enrolment_ends: Option<String>,
@@ -162,6 +164,52 @@ wire! {
         expires: String,
     }
 
+    /// What a browser asks an authenticator for.
+    "strongroom.passkey.request/1" pub struct PasskeyRequest {
+        /// Options of `navigator.credentials.get`, as JSON (Web Authentication Level 3, section 5.1.10).
+        options: serde_json::Value,
+    }
+
+    /// A login in which somebody proved who they are.
+    "strongroom.passkey.proof/1" pub struct PasskeyProof {
+        /// Who.
+        #[schemars(with = "shape::Name")]
+        user: String,
+        /// What they type into the command line; absent where the browser hands it over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
+        /// Where the browser hands it over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        redirect: Option<String>,
+    }
+
+    /// What a browser asks an authenticator to make.
+    "strongroom.passkey.creation/1" pub struct PasskeyCreation {
+        /// For whom.
+        #[schemars(with = "shape::Name")]
+        user: String,
+        /// Options of `navigator.credentials.create`, as JSON (Web Authentication Level 3, section 5.1.9).
+        options: serde_json::Value,
+    }
+
+    /// A passkey of a person.
+    "strongroom.passkey/1" pub struct Passkey {
+        /// Whose.
+        #[schemars(with = "shape::Name")]
+        user: String,
+        /// SHA-256 of its credential id.
+        #[schemars(with = "shape::Sha256")]
+        id: String,
+        /// What they call it.
+        label: String,
+        /// When it was registered.
+        #[schemars(with = "shape::Time")]
+        created: String,
+        /// When it last proved them.
+        #[serde(default)]
+        last_used: Option<String>,
+    }
+
     /// Whether a login is done.
     "strongroom.login.result/1" pub struct LoginResult {
         /// `pending` or `done`.
@@ -258,6 +306,37 @@ request! {
         #[serde(default)]
         #[schemars(with = "Option<shape::UserRole>")]
         role: Option<String>,
+    }
+
+    /// What the page of a login asks for.
+    pub struct PasskeyTicket {
+        /// What stands in the link after the `#`.
+        ticket: String,
+    }
+
+    /// What the page of a login sends.
+    pub struct PasskeyAnswer {
+        /// What stands in the link after the `#`.
+        ticket: String,
+        /// What `navigator.credentials.get` gave, by its `toJSON`.
+        credential: serde_json::Value,
+    }
+
+    /// What the page of an enrolment asks for.
+    pub struct EnrolBegin {
+        /// What stands in the link after the `#`.
+        secret: String,
+    }
+
+    /// What the page of an enrolment sends.
+    pub struct EnrolAnswer {
+        /// What stands in the link after the `#`.
+        secret: String,
+        /// What `navigator.credentials.create` gave, by its `toJSON`.
+        credential: serde_json::Value,
+        /// What to call the passkey.
+        #[serde(default)]
+        label: Option<String>,
     }
 
     /// Ends a login, or asks whether it is done.

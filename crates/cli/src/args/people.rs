@@ -82,6 +82,16 @@ pub(crate) enum UserCommand {
         /// Who
         name: Name,
     },
+    /// Take a passkey of a person away, as of a device that is lost; their sessions end
+    #[command(before_long_help = "Examples:
+  strongroom access user show ann -o json
+  strongroom access user revoke-passkey ann ID")]
+    RevokePasskey {
+        /// Whose
+        name: Name,
+        /// Its id
+        id: String,
+    },
     /// End every session of a person, who may not log in any more
     #[command(before_long_help = "Examples:
   strongroom access user disable ann")]

@@ -19,6 +19,14 @@ const USERS: &[Column] = &[
     Column::new("created", "CREATED", Kind::Time),
 ];
 
+const PASSKEYS: &[Column] = &[
+    Column::new("user", "PERSON", Kind::Plain),
+    Column::new("id", "ID", Kind::Plain),
+    Column::new("label", "CALLED", Kind::Plain),
+    Column::new("created", "REGISTERED", Kind::Time),
+    Column::new("last_used", "LAST USED", Kind::Time),
+];
+
 const GRANTS: &[Column] = &[
     Column::new("user", "PERSON", Kind::Plain),
     Column::new("number", "NUMBER", Kind::Plain),
@@ -80,6 +88,12 @@ pub(crate) fn user(session: &Session, command: UserCommand) -> Result<Answer, Fa
         UserCommand::Enrol { name } => {
             let user: api::User = client.act(&route(&["users", name.as_str(), "enrol"]))?;
             Ok(shown(&user))
+        }
+        UserCommand::RevokePasskey { name, id } => {
+            let gone: api::Passkey =
+                client.act(&route(&["users", name.as_str(), "passkeys", &id, "revoke"]))?;
+            let next = format!("a link for another: `strongroom access user enrol {name}`");
+            Ok(Answer::record(&gone, PASSKEYS).hint(next))
         }
         UserCommand::Disable { name } => {
             let user: api::User = client.act(&route(&["users", name.as_str(), "disable"]))?;

@@ -112,7 +112,7 @@ pub(crate) fn handle(call: &Call<'_>, input: Input) -> Result<Reply, Fail> {
             "model" | "bom" => model(operation, call),
             "endpoint" | "key" => serving(operation, call, &bytes),
             "service" | "identity" => identity(operation, call, &bytes),
-            "user" | "grant" => user(operation, call, &bytes),
+            "user" | "passkey" | "grant" => user(operation, call, &bytes),
             "session" | "approval" => session(operation, call, &bytes),
             "audit" | "receipt" => log(operation, call),
             _ => rest(operation, call, &bytes),
@@ -262,6 +262,7 @@ fn user(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
         "user.show" => json(&people::show(node, &named()?)?),
         "user.enrol" => json(&people::enrol(node, principal, &named()?)?),
         "user.disable" => json(&people::disable(node, principal, &named()?)?),
+        "passkey.revoke" => json(&people::revoke_passkey(node, principal, &named()?, params.need("id")?)?),
         "grant.create" => {
             json(&people::grant(node, principal, &named()?, &body::<api::GrantCreate>(bytes)?)?)
         }
@@ -306,6 +307,14 @@ pub(crate) fn stranger(
             let request = body::<api::LoginFinish>(&bytes)?;
             json(&people::finish(node, source, &request).map_err(refused)?)
         }
+        "login.challenge" => {
+            json(&people::passkey(node, &body::<api::PasskeyTicket>(&bytes)?).map_err(refused)?)
+        }
+        "login.prove" => json(&people::prove(node, &body::<api::PasskeyAnswer>(&bytes)?).map_err(refused)?),
+        "enrol.challenge" => {
+            json(&people::creation(node, &body::<api::EnrolBegin>(&bytes)?).map_err(refused)?)
+        }
+        "enrol.finish" => json(&people::register(node, &body::<api::EnrolAnswer>(&bytes)?).map_err(refused)?),
         other => return Err(Fail::internal("an endpoint without a handler", other)),
     })
 }

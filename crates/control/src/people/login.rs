@@ -11,14 +11,14 @@ use base::Timestamp;
 use net::token::{Token, Use};
 
 use super::sessions::{self, Proof, Wanted};
-use super::{Arc, Fail, Node, now};
+use super::{Arc, Fail, Node, now, passkeys};
 use crate::clock::random;
 
 /// Logins under way at once, and of one address or user.
 const ATTEMPTS_MAX: usize = 256;
 const OF_ONE_MAX: usize = 16;
 /// How long one may take.
-const LASTS_MS: u64 = 10 * 60_000;
+pub(super) const LASTS_MS: u64 = 10 * 60_000;
 
 /// A way to prove who one is, begun.
 pub(crate) trait Method: Send + std::fmt::Debug {
@@ -44,7 +44,6 @@ pub(crate) struct Asks {
 
 /// How far a login is.
 #[derive(Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "the first way to log in constructs it"))]
 pub(crate) enum Progress {
     /// Ask again after so many seconds.
     Pending(u64),
@@ -95,16 +94,20 @@ impl Attempts {
 }
 
 /// How one may log in to this node.
-pub(crate) fn methods(_node: &Node) -> LoginMethods {
-    LoginMethods { methods: Vec::new(), issuer: None }
+pub(crate) fn methods(node: &Node) -> LoginMethods {
+    let passkey = passkeys::site(node).ok().map(|_| "passkey".to_owned());
+    LoginMethods { methods: passkey.into_iter().collect(), issuer: None }
 }
 
 /// The method that a request names, begun.
-fn offered(_node: &Arc<Node>, request: &LoginBegin) -> Result<Box<dyn Method>, Fail> {
-    Err(Fail::conflict(format!(
-        "this node does not offer logins by `{}`",
-        crate::fail::printable(&request.method)
-    )))
+fn offered(node: &Arc<Node>, request: &LoginBegin) -> Result<Box<dyn Method>, Fail> {
+    match request.method.as_str() {
+        "passkey" => passkeys::begin(node, request),
+        other => Err(Fail::conflict(format!(
+            "this node does not offer logins by `{}`",
+            crate::fail::printable(other)
+        ))),
+    }
 }
 
 pub(crate) fn begin(node: &Arc<Node>, source: &str, request: &LoginBegin) -> Result<Login, Fail> {

@@ -6,6 +6,7 @@
 mod approvals;
 mod grants;
 mod login;
+mod passkeys;
 mod sessions;
 mod users;
 
@@ -21,6 +22,9 @@ use store::records::UserRole;
 pub(crate) use approvals::{decide, is_approved, list as approvals, request, show as approval};
 pub(crate) use grants::{create as grant, revoke as revoke_grant};
 pub(crate) use login::{Attempts, begin, finish, methods};
+pub(crate) use passkeys::{
+    Ceremonies, creation, prove, register, request as passkey, revoke as revoke_passkey,
+};
 pub(crate) use sessions::{
     Seen, authenticate, end, is_known, limits, list as sessions, revoke as revoke_session, show as session,
     standings,

@@ -1,14 +1,17 @@
 //! Who may log in.
 
+use access::session::Lockout;
 use api::{Page, UserCreate};
-use base::Digest;
 use base::names::NameError;
+use base::{Digest, Timestamp};
 use net::token::{Token, Use};
+use ops::event::Severity;
 use store::StoreError;
 use store::records::{Enrolment, Subject, User as Record};
 
 use super::{
-    Arc, By, EventKind, Fail, Name, Node, PageRequest, Principal, at, event, find, grants, now, sessions,
+    Arc, By, EventKind, Fail, Name, Node, PageRequest, Principal, at, event, find, grants, now, passkeys,
+    sessions,
 };
 use crate::clock::random;
 use crate::node::{store_fail, time};
@@ -68,7 +71,7 @@ pub(crate) fn create(
         }
     })?;
     let mut wire = wire(node, &record)?;
-    wire.enrolment = secret;
+    wire.enrolment = secret.map(|token| passkeys::link(node, &record.name, &token));
     Ok(wire)
 }
 
@@ -146,6 +149,50 @@ pub(super) fn change(
     })
 }
 
+/// Whether somebody may try now to prove that they are this person.
+pub(super) fn may_try(user: &Record, now: Timestamp) -> Result<(), Fail> {
+    let lockout = lockout(user);
+    match lockout.until.filter(|_| lockout.is_locked(now)) {
+        Some(until) => Err(Fail::locked_out(user.name.as_str(), until.millis_since(now))),
+        None => Ok(()),
+    }
+}
+
+fn lockout(user: &Record) -> Lockout {
+    Lockout { failures: user.failures, until: user.locked_until_ms.map(at) }
+}
+
+/// Counts a failure to prove that one is this person; after some nobody may try for a while.
+pub(super) fn failed(node: &Arc<Node>, name: &Name) -> Result<(), Fail> {
+    let at = now();
+    let user = change(node, name, |user| {
+        let after = lockout(user).failed(at);
+        user.failures = after.failures;
+        user.locked_until_ms = after.until.map(Timestamp::as_millis);
+        Ok(())
+    })?;
+    let Some(until) = lockout(&user).until.filter(|until| at < *until) else { return Ok(()) };
+    let told = event(EventKind::UserLock, name)?
+        .actor("platform")
+        .severity(Severity::High)
+        .detail("failures", &user.failures.to_string())
+        .detail("until", &time(until.as_millis()));
+    node.keeper.audited(told, || Ok(()))
+}
+
+/// Forgets failures: the person proved who they are.
+pub(super) fn proved(node: &Node, name: &Name) -> Result<(), Fail> {
+    let clear = |user: &Record| user.failures == 0 && user.locked_until_ms.is_none();
+    if clear(&find(node, name)?) {
+        return Ok(());
+    }
+    change(node, name, |user| {
+        (user.failures, user.locked_until_ms) = (0, None);
+        Ok(())
+    })
+    .map(drop)
+}
+
 /// A new link, the only one from now on.
 pub(crate) fn enrol(node: &Arc<Node>, principal: &Principal, name: &Name) -> Result<api::User, Fail> {
     let known = find(node, name)?;
@@ -166,7 +213,7 @@ pub(crate) fn enrol(node: &Arc<Node>, principal: &Principal, name: &Name) -> Res
         })
     })?;
     let mut wire = wire(node, &record)?;
-    wire.enrolment = Some(secret);
+    wire.enrolment = Some(passkeys::link(node, name, &secret));
     Ok(wire)
 }
 
@@ -200,6 +247,10 @@ fn wire(node: &Node, record: &Record) -> Result<api::User, Fail> {
         disabled: record.disabled,
         locked_until: record.locked_until_ms.filter(after).map(time),
         grants: grants::of(node, &record.name)?.iter().map(grants::wire).collect(),
+        passkeys: passkeys::of(node, &record.name)?
+            .iter()
+            .map(|passkey| passkeys::wire(&record.name, passkey))
+            .collect(),
         enrolment_ends: record.enrolment.as_ref().map(|e| e.ends_ms).filter(after).map(time),
         enrolment: None,
     })

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Append only; never edit one that was released.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE generation (
         one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -68,6 +68,11 @@ const MIGRATIONS: [&str; 4] = [
     CREATE TABLE approval (owner TEXT NOT NULL, id TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
         PRIMARY KEY (owner, id)) STRICT, WITHOUT ROWID;
     CREATE UNIQUE INDEX approval_id ON approval (id);
+",
+    "
+    CREATE TABLE passkey (owner TEXT NOT NULL, id TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
+        PRIMARY KEY (owner, id)) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX passkey_id ON passkey (id);
 ",
 ];
 

@@ -25,6 +25,8 @@ BODIES = {
     "endpoint.deploy": {"name": "by-a-test", "model": "absent@1"},
     "key.create": {"endpoint": "absent"},
     "service.create": {"name": "by-a-test", "role": "auditor", "request": ""},
+    "policy.apply": {"text": "", "reason": "to see"},
+    "policy.withdraw": {"reason": "to see"},
     "identity.renew": {"request": ""},
     "user.create": {"name": "by-a-test"},
     "grant.create": {"role": "auditor", "tenant": "absent", "reason": "to see"},

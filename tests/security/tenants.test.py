@@ -62,13 +62,25 @@ def what_everybody_may_ask_shows_nothing_of_another(two):
     check(theirs == absent, f"globex can tell acme's receipt from one that is not there: {theirs} {absent}")
     check("acme" not in theirs[1] and '"proof": []' in theirs[1] or theirs[0] == 404, theirs)
     for path in ("/v1/status", "/v1/whoami", "/v1/tenants", "/v1/audit/entries", "/v1/audit/entries?tenant=acme",
-                 f"/v1/audit/entries?asset={two.job}", "/v1/audit/entries?text=acme"):
+                 f"/v1/audit/entries?asset={two.job}", "/v1/audit/entries?text=acme",
+                 "/v1/access/check?role=auditor&tenant=acme&operation=model.list",
+                 "/v1/access/check?role=auditor&within=acme&operation=model.list"):
         status, body = two.call("GET", path, "globex")
         text = json.dumps(body)
         check(status in (200, 400, 403, 404), f"{path}: {status}")
         for name in ("acme", two.job, two.inference["id"]):
             asked = name in path and status != 200
             check(asked or name not in text, f"{path} shows globex `{name}`: {text[:300]}")
+
+
+def a_question_about_another_tenant_is_as_if_there_were_none(two):
+    question = "/v1/access/check?role=auditor&operation=model.show&resource=lin/1"
+    own = two.call("GET", question, "globex")
+    check(own[0] == 200 and own[1]["allowed"] and own[1]["tenant"] == "globex", own)
+    for name in ("tenant", "within"):
+        theirs = shape(two.call("GET", f"{question}&{name}=acme", "globex"), "acme")
+        absent = shape(two.call("GET", f"{question}&{name}=nobody", "globex"), "nobody")
+        check(theirs == absent and theirs[0] == 404, f"{theirs} {absent}")
 
 
 def inference_receipt(two):
@@ -151,6 +163,7 @@ if __name__ == "__main__":
         counts = run_tests(
             [
                 what_everybody_may_ask_shows_nothing_of_another,
+                a_question_about_another_tenant_is_as_if_there_were_none,
                 a_key_of_one_tenant_does_not_open_the_endpoint_of_another,
                 one_tenant_leaves_places_for_running_jobs_to_others,
                 an_object_of_one_does_not_open_as_the_others,

@@ -68,6 +68,15 @@ pub struct Circumstances {
 impl Circumstances {
     /// Everything that an operation may need.
     pub const ALL: Self = Self { fresh: true, approved: true };
+
+    /// As needs, for people.
+    pub fn words(self) -> Vec<&'static str> {
+        let all = [
+            (self.fresh, "a person needs a fresh proof of who they are"),
+            (self.approved, "another person must approve it"),
+        ];
+        all.into_iter().filter_map(|(is, what)| is.then_some(what)).collect()
+    }
 }
 
 /// One request.

@@ -39,6 +39,17 @@ pub enum PolicyError {
         /// What is wrong.
         reason: String,
     },
+    /// With these rules nobody could take them back.
+    #[error("the operator could no longer `{operation}`: {why}")]
+    LockedOut {
+        /// The operation.
+        operation: &'static str,
+        /// What forbids it.
+        why: String,
+    },
+    /// Tests of rules that cannot be used.
+    #[error("the tests of the rules cannot be used: {0}")]
+    Tests(String),
     /// The schema that this program carries does not load.
     #[error("the built-in schema is broken: {0}")]
     BuiltIn(String),
@@ -52,6 +63,8 @@ impl Explain for PolicyError {
             Self::Schema { .. } => "SR-POL-0003",
             Self::Name { .. } => "SR-POL-0004",
             Self::BuiltIn(_) => "SR-POL-0005",
+            Self::LockedOut { .. } => "SR-POL-0006",
+            Self::Tests(_) => "SR-POL-0007",
         }
     }
 
@@ -65,6 +78,12 @@ impl Explain for PolicyError {
     fn help(&self) -> Option<base::Help> {
         Some(match self {
             Self::BuiltIn(_) => "this is a defect of the platform; report it",
+            Self::LockedOut { .. } => {
+                "leave the operator `policy.apply` and `policy.withdraw`: `strongroom policy check rules.cedar`"
+            }
+            Self::Tests(_) => {
+                "see how a test is written with `strongroom policy test --help`, then try it with `strongroom policy test rules.tests.toml`"
+            }
             _ => "compare with the rules and the schema that ship: `strongroom policy show --schema`",
         })
     }

@@ -10,18 +10,25 @@
 //!
 //! **Invariants.** Nothing is allowed unless a rule permits it, and no rule outweighs one that forbids. Rules that name
 //! an operation, role or thing that the schema does not have are refused whole. Names of a request become ids of
-//! entities and never text of a rule. A rule that cannot be evaluated denies.
+//! entities and never text of a rule. A rule that cannot be evaluated denies. Rules of one's own are
+//! added to those that ship: what those forbid stays forbidden.
 
 pub mod approval;
 mod bounds;
+mod change;
 mod decision;
 pub mod egress;
 mod error;
+mod own;
 mod role;
 mod rules;
 pub mod session;
+mod suite;
 
+pub use change::{Change, Right};
 pub use decision::{Circumstances, Decision, Principal, Request};
 pub use error::PolicyError;
+pub use own::{OWN_MAX, own_rules};
 pub use role::{Role, UnknownRole};
 pub use rules::{Operation, Policies, SHIPPED};
+pub use suite::{Suite, TESTS_TEXT_MAX, Verdict};

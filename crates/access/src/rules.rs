@@ -16,7 +16,7 @@ use crate::bounds::{self, ID_MAX, RULES_MAX};
 use crate::{Circumstances, Decision, PolicyError, Principal, Request, Role};
 
 /// The schema.
-const SCHEMA: &str = include_str!("../../../policies/schema.cedarschema");
+pub(crate) const SCHEMA: &str = include_str!("../../../policies/schema.cedarschema");
 /// The rules that ship.
 pub const SHIPPED: &str = include_str!("../../../policies/shipped.cedar");
 
@@ -104,7 +104,7 @@ impl Types {
     }
 }
 
-fn built_in(error: impl std::fmt::Display) -> PolicyError {
+pub(crate) fn built_in(error: impl std::fmt::Display) -> PolicyError {
     PolicyError::BuiltIn(error.to_string())
 }
 
@@ -136,42 +136,22 @@ impl Policies {
     /// # Errors
     /// The first fault, with its line.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        bounds::check(text)?;
-        let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(built_in)?;
-        let set = PolicySet::from_str(text).map_err(|e| PolicyError::Syntax {
-            line: line_of(text, &e).unwrap_or(0),
-            reason: e.to_string(),
-        })?;
-        let names = names(text, &set)?;
-        let validator = Validator::new(schema.clone());
-        let result = validator.validate(&set, ValidationMode::Strict);
-        let refuse = |id: &PolicyId, fault: &dyn Diagnostic| {
-            let rule = names.get(id).cloned().unwrap_or_default();
-            let line = line_of(text, fault).unwrap_or_else(|| place(text, &format!("\"{rule}\"")));
-            PolicyError::Schema { line, rule, reason: fault.to_string() }
-        };
-        // The order of faults is not that of the text.
-        let errors = result.validation_errors().map(|e| refuse(e.policy_id(), e));
-        let faults = errors.chain(result.validation_warnings().map(|w| refuse(w.policy_id(), w)));
-        if let Some(first) = faults.min_by_key(|fault| match fault {
-            PolicyError::Schema { line, .. } => *line,
-            _ => 0,
-        }) {
-            return Err(first);
-        }
+        let rules = rules(text)?;
+        Self::of(&[SCHEMA, text], rules)
+    }
+
+    /// Rules that were read by [`rules`], and the texts whose digests make their version.
+    pub(crate) fn of(texts: &[&str], rules: Vec<Policy>) -> Result<Self, PolicyError> {
+        let digests: Vec<[u8; 32]> = texts.iter().map(|text| *sha256(text.as_bytes()).as_bytes()).collect();
         let types = Types::new()?;
-        let both = [*sha256(SCHEMA.as_bytes()).as_bytes(), *sha256(text.as_bytes()).as_bytes()];
         let mut policies = Self {
-            version: sha256(both.as_flattened()),
-            operations: operations(&schema, &types.tenant)?,
+            version: sha256(digests.as_flattened()),
+            operations: operations(&schema()?, &types.tenant)?,
             because: HashMap::new(),
             buckets: HashMap::new(),
             types,
         };
-        for rule in set.policies() {
-            let name = names.get(rule.id()).map(String::as_str).unwrap_or_default();
-            policies.add(rule.new_id(PolicyId::new(name)))?;
-        }
+        rules.into_iter().try_for_each(|rule| policies.add(rule))?;
         Ok(policies)
     }
 
@@ -356,6 +336,40 @@ impl Policies {
     }
 }
 
+/// The schema, parsed.
+pub(crate) fn schema() -> Result<Schema, PolicyError> {
+    Schema::from_cedarschema_str(SCHEMA).map(|(schema, _)| schema).map_err(built_in)
+}
+
+/// Reads rules as [`Policies::parse`] says; the id of each is its name.
+pub(crate) fn rules(text: &str) -> Result<Vec<Policy>, PolicyError> {
+    bounds::check(text)?;
+    let set = PolicySet::from_str(text)
+        .map_err(|e| PolicyError::Syntax { line: line_of(text, &e).unwrap_or(0), reason: e.to_string() })?;
+    let names = names(text, &set)?;
+    let validator = Validator::new(schema()?);
+    let result = validator.validate(&set, ValidationMode::Strict);
+    let refuse = |id: &PolicyId, fault: &dyn Diagnostic| {
+        let rule = names.get(id).cloned().unwrap_or_default();
+        let line = line_of(text, fault).unwrap_or_else(|| place(text, &format!("\"{rule}\"")));
+        PolicyError::Schema { line, rule, reason: fault.to_string() }
+    };
+    // The order of faults is not that of the text.
+    let errors = result.validation_errors().map(|e| refuse(e.policy_id(), e));
+    let faults = errors.chain(result.validation_warnings().map(|w| refuse(w.policy_id(), w)));
+    if let Some(first) = faults.min_by_key(|fault| match fault {
+        PolicyError::Schema { line, .. } => *line,
+        _ => 0,
+    }) {
+        return Err(first);
+    }
+    let named = |rule: &Policy| {
+        let name = names.get(rule.id()).map(String::as_str).unwrap_or_default();
+        rule.new_id(PolicyId::new(name))
+    };
+    Ok(set.policies().map(named).collect())
+}
+
 /// Names of the rules, by the ids that parsing gave them.
 fn names(text: &str, set: &PolicySet) -> Result<HashMap<PolicyId, String>, PolicyError> {
     if set.num_of_policies() > RULES_MAX {
@@ -399,17 +413,20 @@ fn plain(name: &str) -> bool {
 }
 
 /// Whether a reason is safe to print and to log.
-fn printable(text: &str) -> bool {
+pub(crate) fn printable(text: &str) -> bool {
     text.chars().count() <= 200 && !text.chars().any(char::is_control)
 }
 
 /// The line, from 1, where this stands first.
-fn place(text: &str, what: &str) -> usize {
+pub(crate) fn place(text: &str, what: &str) -> usize {
     text.find(what).and_then(|at| text.get(..at)).map_or(0, |b| b.matches('\n').count().saturating_add(1))
 }
 
 /// The actions of the schema that apply to things, with the groups that they are in.
-fn operations(schema: &Schema, tenant: &EntityTypeName) -> Result<BTreeMap<String, Operation>, PolicyError> {
+pub(crate) fn operations(
+    schema: &Schema,
+    tenant: &EntityTypeName,
+) -> Result<BTreeMap<String, Operation>, PolicyError> {
     let entities = schema.action_entities().map_err(built_in)?;
     let mut operations = BTreeMap::new();
     for action in schema.actions() {

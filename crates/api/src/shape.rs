@@ -23,6 +23,10 @@ pub const IDEMPOTENCY_KEY_MAX: usize = 64;
 pub const KEY_DAYS_MAX: u32 = 365;
 /// Longest text of a job file, in bytes and so in characters too; `training` takes no longer one.
 pub const JOB_FILE_MAX: usize = 64 * 1024;
+/// Longest text of a node's own rules, in bytes and so in characters too; `access` takes no longer one.
+pub const POLICY_TEXT_MAX: usize = 256 * 1024;
+/// Longest text of their tests, likewise.
+pub const POLICY_TESTS_MAX: usize = 128 * 1024;
 /// Longest that a role is granted for, in hours: 90 days.
 pub const GRANT_HOURS_MAX: u32 = 90 * 24;
 /// Longest name that people call somebody, in characters.
@@ -133,6 +137,14 @@ shapes! {
     JobFile = { "type": "string", "maxLength": JOB_FILE_MAX };
     /// The name of a file, for messages.
     FileName = { "type": "string", "maxLength": FILE_PATH_MAX };
+    /// A node's own rules, in Cedar.
+    PolicyText = { "type": "string", "maxLength": POLICY_TEXT_MAX };
+    /// Tests of rules, in TOML.
+    PolicyTests = { "type": "string", "maxLength": POLICY_TESTS_MAX };
+    /// A role of `docs/access.md`.
+    Role = { "type": "string", "enum": ["platform-operator", "security", "auditor", "tenant-admin", "ml-engineer", "deployer"] };
+    /// Which thing: as a path names it, its parts joined by `/`.
+    ThingName = { "type": "string", "maxLength": FILE_PATH_MAX };
     /// Why something is done, for the log.
     Reason = { "type": "string", "minLength": 1, "maxLength": REASON_MAX, "pattern": r"\S" };
 }

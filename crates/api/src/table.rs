@@ -4,12 +4,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::shape::{self, SchemaOf};
 use crate::{
-    Approval, ApprovalDecide, ApprovalRequest, Certificate, Checkpoint, Dataset, Document, Egress, Endpoint,
-    EndpointDeploy, EnrolAnswer, EnrolBegin, Entries, File, Grant, GrantCreate, IdentityRenew, Image, Import,
-    ImportBegin, Imported, Job, JobEvent, JobResume, JobRun, Key, KeyCreate, LogFiles, Login, LoginBegin,
-    LoginFinish, LoginMethods, LoginResult, Model, Page, Passkey, PasskeyAnswer, PasskeyCreation,
-    PasskeyProof, PasskeyRequest, PasskeyTicket, Posture, Receipt, Service, ServiceCreate, Session, Status,
-    TenantCreate, User, UserCreate, Verification, WhoAmI,
+    AccessAnswer, Approval, ApprovalDecide, ApprovalRequest, Certificate, Checkpoint, Dataset, Document,
+    Egress, Endpoint, EndpointDeploy, EnrolAnswer, EnrolBegin, Entries, File, Grant, GrantCreate,
+    IdentityRenew, Image, Import, ImportBegin, Imported, Job, JobEvent, JobResume, JobRun, Key, KeyCreate,
+    LogFiles, Login, LoginBegin, LoginFinish, LoginMethods, LoginResult, Model, Page, Passkey, PasskeyAnswer,
+    PasskeyCreation, PasskeyProof, PasskeyRequest, PasskeyTicket, PolicyApply, PolicyVersion, PolicyWithdraw,
+    Posture, Receipt, Service, ServiceCreate, Session, Status, TenantCreate, User, UserCreate, Verification,
+    WhoAmI,
 };
 
 /// HTTP method.
@@ -201,6 +202,7 @@ impl Route {
         match name {
             "job" => schema::<shape::JobName>,
             "version" => schema::<shape::Version>,
+            "digest" if under("/policy/") => schema::<shape::Sha256>,
             "digest" => schema::<shape::ImageDigest>,
             "path" => schema::<shape::FilePath>,
             "id" if under("/imports/") => schema::<shape::ImportId>,
@@ -230,7 +232,7 @@ impl Route {
         let mut statuses = vec![400, 401, 403, 429, 500, 503];
         let mut also = |when: bool, more: &[u16]| statuses.extend(more.iter().filter(|_| when));
         // A search names a tenant in its query.
-        also(self.path.contains('{') || self.operation == "audit.search", &[404]);
+        also(self.path.contains('{') || ["audit.search", "access.check"].contains(&self.operation), &[404]);
         also(!matches!(self.input, Input::Empty), &[413, 415]);
         // The state of the node holds what the warden says of the host.
         also(logged || self.operation == "status", &[409, 422, 507]);
@@ -273,6 +275,22 @@ const SEARCH: &[Query] = &[
     },
     Query { name: "correlation", about: "Entries of one operation.", shape: schema::<shape::SearchText> },
     Query { name: "text", about: "Text that stands in the entry.", shape: schema::<shape::SearchText> },
+];
+
+const QUESTION: &[Query] = &[
+    Query { name: "role", about: "Role of who asks.", shape: schema::<shape::Role> },
+    Query {
+        name: "tenant",
+        about: "Tenant of who asks; of a key or service, its own.",
+        shape: schema::<shape::Name>,
+    },
+    Query {
+        name: "within",
+        about: "Tenant in which the thing lies; if left out, that of who asks.",
+        shape: schema::<shape::Name>,
+    },
+    Query { name: "operation", about: "What is asked for.", shape: schema::<shape::OperationName> },
+    Query { name: "resource", about: "For which thing.", shape: schema::<shape::ThingName> },
 ];
 
 fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -561,6 +579,34 @@ pub const TABLE: &[Route] = &[
     route(Get, "/audit/files/{*path}", "audit.file", Read, Operator, "none")
         .says("One file of the log")
         .gives(Output::File("application/octet-stream")),
+    route(Get, "/access/check", "access.check", Read, Any, "none")
+        .says("What the rules in force say to a question; nothing is done")
+        .asks(QUESTION)
+        .answers::<AccessAnswer>(),
+    route(Get, "/policy/versions", "policy.list", Read, Operator, "none")
+        .says("Versions of the node's own rules, the oldest first, without their text")
+        .lists::<PolicyVersion>(),
+    // What is applied or withdrawn stands in the path: whoever decides on the request, or approves it, decides on that.
+    route(Post, "/policy/apply/{digest}", "policy.apply", Change, Operator, "policy.apply")
+        .says("Puts own rules of this SHA-256 into force beside those that ship, from the next request on")
+        .takes::<PolicyApply>()
+        .answers::<PolicyVersion>()
+        .creates(),
+    route(Get, "/policy/versions/{version}", "policy.show", Read, Operator, "none")
+        .says("One version of the node's own rules")
+        .answers::<PolicyVersion>(),
+    route(
+        Post,
+        "/policy/versions/{version}/withdraw",
+        "policy.withdraw",
+        Destructive,
+        Operator,
+        "policy.withdraw",
+    )
+    .says("Withdraws the node's own rules, of which this version is in force: those that ship decide alone")
+    .takes::<PolicyWithdraw>()
+    .answers::<PolicyVersion>()
+    .creates(),
     route(Get, "/egress", "egress.list", Read, Any, "none")
         .says("Bytes of models that left within a day, by principal")
         .lists::<Egress>(),

@@ -546,6 +546,71 @@ wire! {
         entry: Option<serde_json::Value>,
     }
 
+    /// A version of the node's own rules. They are added to those that ship.
+    "strongroom.policy.version/1" pub struct PolicyVersion {
+        /// Version, from 1.
+        version: u64,
+        /// Whether it decides now.
+        in_force: bool,
+        /// Whether signature and texts verify; if not, what follows is not known.
+        verified: bool,
+        /// SHA-256 of its rules.
+        #[serde(default)]
+        #[schemars(with = "Option<shape::Sha256>")]
+        digest: Option<String>,
+        /// Who applied it, as in events.
+        author: String,
+        /// When.
+        #[serde(default)]
+        #[schemars(with = "Option<shape::Time>")]
+        applied: Option<String>,
+        /// Why.
+        reason: String,
+        /// What decisions record while it is in force: a digest over the schema, the rules that ship and its own; none
+        /// where this release takes its rules no longer. Only in an answer about one version, as all that follows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<shape::Sha256>")]
+        policy_version: Option<String>,
+        /// Its rules; empty for a version that withdrew those before it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        /// Tests that came with them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tests: Option<String>,
+        /// Signed statement about it: a DSSE envelope by the policy key, JSON.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        envelope: Option<String>,
+    }
+
+    /// What the rules in force say to a question.
+    "strongroom.access.check/1" pub struct AccessAnswer {
+        /// Whether it is allowed.
+        allowed: bool,
+        /// Role of who asks.
+        role: String,
+        /// Tenant of who asks.
+        #[serde(default)]
+        tenant: Option<String>,
+        /// Tenant in which the thing lies.
+        #[serde(default)]
+        within: Option<String>,
+        /// The operation.
+        operation: String,
+        /// The thing.
+        #[serde(default)]
+        resource: Option<String>,
+        /// Rules that decided.
+        rules: Vec<String>,
+        /// The same for people.
+        why: String,
+        /// What it needs beside the role, where it is allowed.
+        #[serde(default)]
+        needs: Vec<String>,
+        /// Digest of schema and rules.
+        #[schemars(with = "shape::Sha256")]
+        policy_version: String,
+    }
+
     /// State of every control.
     "strongroom.posture/1" pub struct Posture {
         /// When the probes ran.
@@ -653,6 +718,31 @@ request! {
         days: Option<u32>,
         /// Request for its certificate (PKCS #10, PEM) of an ECDSA P-256 key.
         request: String,
+    }
+
+    /// Puts own rules into force, in the place of those before them.
+    pub struct PolicyApply {
+        /// The rules, in Cedar; they are added to those that ship.
+        #[schemars(with = "shape::PolicyText")]
+        text: String,
+        /// Their tests, which must pass now and at each later apply until others replace them; absent: the tests that
+        /// came with the version in force.
+        #[serde(default)]
+        #[schemars(with = "Option<shape::PolicyTests>")]
+        tests: Option<String>,
+        /// Why, for the log.
+        #[schemars(with = "shape::Reason")]
+        reason: String,
+        /// The version that must be in force; 0 for none.
+        #[serde(default)]
+        expect: Option<u64>,
+    }
+
+    /// Withdraws the node's own rules.
+    pub struct PolicyWithdraw {
+        /// Why, for the log.
+        #[schemars(with = "shape::Reason")]
+        reason: String,
     }
 
     /// Asks for a fresh certificate.

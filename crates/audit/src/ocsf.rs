@@ -118,7 +118,8 @@ pub const fn class_of(kind: EventKind) -> Class {
         | K::CheckpointMalformed
         | K::MetadataSetBack
         | K::EgressAlarm
-        | K::EgressRefuse => class(Form::Finding, 1),
+        | K::EgressRefuse
+        | K::PolicyUnverified => class(Form::Finding, 1),
         // Compliance Finding: 1 Create.
         K::PostureRun => class(Form::Compliance, 1),
         // Scan Activity: 2 Completed.
@@ -132,7 +133,7 @@ pub const fn class_of(kind: EventKind) -> Class {
         // API Activity: 1 Create, 2 Read, 3 Update, 4 Delete.
         K::ModelRegister | K::ModelImport | K::EndpointDeploy => class(Form::Api, 1),
         K::ModelVerify => class(Form::Api, 2),
-        K::ModelQuarantine => class(Form::Api, 3),
+        K::ModelQuarantine | K::PolicyApply | K::PolicyWithdraw => class(Form::Api, 3),
         K::EndpointStop => class(Form::Api, 4),
         K::InferenceAdmit => other(Form::Api, "Admit"),
         K::Inference => other(Form::AiApi, "Infer"),

@@ -221,13 +221,13 @@ pub(crate) fn is_still_known(node: &Node, identity: &Identity) -> bool {
 /// What the request of a caller comes with beside who it is.
 pub(crate) fn circumstances(
     node: &Node,
+    policies: &Policies,
     identity: &Identity,
     route: &Route,
-    tenant: Option<&str>,
-    thing: &str,
+    (tenant, thing): (Option<&str>, &str),
 ) -> Result<Circumstances, Fail> {
     let fresh = matches!(identity, Identity::Person { fresh: true, .. });
-    let needs = node.policies.operations().get(route.operation).map(Operation::needs).unwrap_or_default();
+    let needs = policies.operations().get(route.operation).map(Operation::needs).unwrap_or_default();
     if !needs.approved {
         return Ok(Circumstances { fresh, approved: false });
     }

@@ -33,6 +33,7 @@ mod models;
 mod node;
 mod people;
 mod plane;
+mod policies;
 mod posture;
 mod rollback;
 mod run;
@@ -206,6 +207,8 @@ fn open(config: Config, plane: Option<Plane>) -> Result<Node, Fail> {
         log::line("store", &format!("{swept} unfinished objects of an earlier run were removed"));
     }
     let keys = public_keys(&config)?;
+    let policies = policies::InForce::open(&meta, &keys.policy_pem)?;
+    policies.report(&keeper)?;
     Ok(Node {
         warden: Warden::new(config.warden_socket()),
         keeper,
@@ -214,7 +217,7 @@ fn open(config: Config, plane: Option<Plane>) -> Result<Node, Fail> {
         facts: hostfacts::observe(),
         keys,
         key_mac_key,
-        policies: access::Policies::shipped().map_err(|e| Fail::internal("the rules do not load", e))?,
+        policies,
         refusals: auth::RefusalLog::default(),
         plane,
         imports: imports::Imports::default(),
@@ -250,7 +253,12 @@ fn public_keys(config: &Config) -> Result<PublicKeys, Fail> {
         .and_then(|bytes| bytes.try_into().ok())
         .or_else(|| raw.clone().try_into().ok())
         .ok_or_else(|| Fail::internal("`checkpoint.pub` is not an Ed25519 key", "length"))?;
-    Ok(PublicKeys { model_pem: pem("oms.pem")?, bom_pem: pem("bom.pem")?, checkpoint })
+    Ok(PublicKeys {
+        model_pem: pem("oms.pem")?,
+        bom_pem: pem("bom.pem")?,
+        policy_pem: pem("policy.pem")?,
+        checkpoint,
+    })
 }
 
 fn announce(node: &Node) -> Result<(), Fail> {

@@ -85,7 +85,7 @@ pub(crate) fn sign(
         files.iter().map(|f| oms::Resource { name: f.path.clone(), digest: f.digest }).collect();
     let payload = oms::statement(name, &resources, &[]).map_err(|e| Fail::explained(400, &e))?;
     let digest = dsse::to_sign(dsse::IN_TOTO, &payload);
-    let signature = signature(node, SignKind::Model, digest, tenant, name, cor)?;
+    let signature = signature(node, SignKind::Model, digest, tenant.as_str(), name, cor)?;
     let bundle = oms::bundle(payload, signature, node.keys.model_pem.as_bytes())
         .map_err(|e| Fail::explained(500, &e))?;
     let root_digest = oms::open(&bundle, node.keys.model_pem.as_bytes())
@@ -101,17 +101,12 @@ pub(crate) fn signature(
     node: &Node,
     kind: SignKind,
     digest: Digest,
-    tenant: &Name,
+    tenant: &str,
     subject: &str,
     correlation: u128,
 ) -> Result<Vec<u8>, Fail> {
-    let request = Request::Sign {
-        kind,
-        digest,
-        tenant: Text::clip(tenant.as_str()),
-        subject: Text::clip(subject),
-        correlation,
-    };
+    let request =
+        Request::Sign { kind, digest, tenant: Text::clip(tenant), subject: Text::clip(subject), correlation };
     match node.keeper.call(&request)? {
         Response::Signed { signature, .. } => Ok(Blob::into_inner(signature)),
         _ => Err(Fail::internal("the keeper gave an answer of another kind", "sign")),

@@ -39,7 +39,7 @@ pub(crate) struct Node {
     /// Key under which API keys are hashed; kept in the encrypted database's directory, sealed by the keeper.
     pub(crate) key_mac_key: ops::snapshot::MacKey,
     /// Who may do what.
-    pub(crate) policies: access::Policies,
+    pub(crate) policies: crate::policies::InForce,
     pub(crate) refusals: RefusalLog,
     /// The management plane, if it listens.
     pub(crate) plane: Option<Plane>,
@@ -89,6 +89,7 @@ impl Placing {
 pub(crate) struct PublicKeys {
     pub(crate) model_pem: String,
     pub(crate) bom_pem: String,
+    pub(crate) policy_pem: String,
     /// Ed25519, 32 bytes.
     pub(crate) checkpoint: [u8; 32],
 }

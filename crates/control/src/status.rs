@@ -46,6 +46,9 @@ pub(crate) fn status(node: &Arc<Node>, principal: &Principal) -> Result<Status, 
     if !keeper.separated {
         problems.push("the processes run under one user: separation fails (start as root)".to_owned());
     }
+    if let Some(fault) = node.policies.get().fault.as_ref().filter(|_| operator) {
+        problems.insert(0, format!("the node's own rules do not verify, so nothing is done until the operator applies or withdraws them: {fault}"));
+    }
     for feature in features.iter().filter(|f| f.state == "failed") {
         problems.push(format!("{} is not in force: {}", feature.name, feature.detail));
     }

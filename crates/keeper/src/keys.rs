@@ -42,11 +42,14 @@ pub(crate) enum Signing {
     Model,
     /// Model BoM envelopes, P-256.
     Bom,
+    /// Versions of a node's own rules, P-256.
+    Policy,
 }
 
 impl Signing {
     /// All of them, in the order of their tags.
-    pub(crate) const ALL: [Self; 5] = [Self::Log, Self::Receipt, Self::Checkpoint, Self::Model, Self::Bom];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Log, Self::Receipt, Self::Checkpoint, Self::Model, Self::Bom, Self::Policy];
 
     const fn tag(self) -> u8 {
         match self {
@@ -55,6 +58,7 @@ impl Signing {
             Self::Checkpoint => 3,
             Self::Model => 4,
             Self::Bom => 5,
+            Self::Policy => 6,
         }
     }
 
@@ -168,7 +172,8 @@ impl KeySet {
     fn make_signing(&mut self, state: &State, which: Signing) -> Result<(), KeeperError> {
         let mut seed = clock::random::<KEY_LEN>()?;
         // A P-256 scalar is below the group's order, which all but 2^-32 of random values are: draw until it is.
-        while matches!(which, Signing::Model | Signing::Bom) && audit::ecdsa::P256Signer::new(&seed).is_err()
+        while matches!(which, Signing::Model | Signing::Bom | Signing::Policy)
+            && audit::ecdsa::P256Signer::new(&seed).is_err()
         {
             clock::fill(&mut seed)?;
         }

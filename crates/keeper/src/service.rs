@@ -30,6 +30,7 @@ pub(crate) struct Signers {
     checkpoint: Signer,
     model: P256Signer,
     bom: P256Signer,
+    policy: P256Signer,
 }
 
 impl Signers {
@@ -40,17 +41,19 @@ impl Signers {
             checkpoint: keys.signing(Signing::Checkpoint, |k| Signer::new("checkpoint", k))??,
             model: keys.signing(Signing::Model, P256Signer::new)??,
             bom: keys.signing(Signing::Bom, P256Signer::new)??,
+            policy: keys.signing(Signing::Policy, P256Signer::new)??,
         })
     }
 
     /// Name and content of each public file.
-    pub(crate) fn public_files(&self) -> [(&'static str, String); 4] {
+    pub(crate) fn public_files(&self) -> [(&'static str, String); 5] {
         let hex = |s: &Signer| format!("{}\n", base::digest::hex(s.verifier().public()));
         [
             ("receipt.pub", hex(&self.receipt)),
             ("checkpoint.pub", hex(&self.checkpoint)),
             ("oms.pem", self.model.public_pem()),
             ("bom.pem", self.bom.public_pem()),
+            ("policy.pem", self.policy.public_pem()),
         ]
     }
 }
@@ -337,6 +340,7 @@ impl Service {
         let signature = match kind {
             SignKind::Model => self.signers.model.sign(digest)?,
             SignKind::Bom => self.signers.bom.sign(digest)?,
+            SignKind::Policy => self.signers.policy.sign(digest)?,
             SignKind::Checkpoint => {
                 let mut message = CHECKPOINT_CONTEXT.to_vec();
                 message.extend_from_slice(digest.as_bytes());

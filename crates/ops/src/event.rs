@@ -154,6 +154,12 @@ names! {
         180 ApprovalRequest = "approval.request",
         /// Somebody else approved, or refused.
         181 ApprovalDecide = "approval.decide",
+        /// A version of the node's own rules was to take effect.
+        190 PolicyApply = "policy.apply",
+        /// The node's own rules were to be withdrawn, so that those that ship decide alone.
+        191 PolicyWithdraw = "policy.withdraw",
+        /// The newest version of the node's own rules does not verify: nothing is done until the operator mends it.
+        192 PolicyUnverified = "policy.unverified",
     }
 }
 

@@ -65,6 +65,8 @@ names! {
         2 Bom = "bom",
         /// Checkpoint manifest: Ed25519 over `strongroom checkpoint 1` and the digest.
         3 Checkpoint = "checkpoint",
+        /// Version of a node's own rules: ECDSA P-256 as above, with the policy key.
+        4 Policy = "policy",
     }
 }
 

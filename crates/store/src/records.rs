@@ -435,6 +435,22 @@ records! {
         created_ms: u64,
     } owner |r| r.tenant.as_ref(), keyed |r| (r.caller.clone(), r.key);
 
+    /// A version of the node's own rules: a signed statement that names its texts by digest.
+    pub struct Policy in "policy" ("version"), v 1, key u64 {
+        /// Version, from 1.
+        version: u64,
+        /// The statement in its signed envelope (DSSE), JSON.
+        envelope: String,
+    } owner |_| None, keyed |r| r.version;
+
+    /// Rules, or tests of rules, that a version names.
+    pub struct PolicyText in "policy_text" ("digest"), v 1, key Digest {
+        /// SHA-256 of the text.
+        digest: Digest,
+        /// The text.
+        text: String,
+    } owner |_| None, keyed |r| r.digest;
+
     /// Where the log entry of an inference stands.
     pub struct Receipt in "receipt" ("id"), v 1, key ReceiptId {
         /// Tenant.

@@ -2,6 +2,7 @@
 
 mod nouns;
 mod people;
+mod policy;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use nouns::*;
 pub(crate) use people::*;
+pub(crate) use policy::{PolicyCommand, RulesOf};
 
 use crate::output::Format;
 use crate::progress::Mode;
@@ -196,10 +198,10 @@ pub(crate) enum Command {
     /// API keys
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Who may do what, which works without a node; and what left the node
+    /// Who may do what, by the rules in force or without a node; and what left the node
     #[command(subcommand)]
     Access(AccessCommand),
-    /// The rules by which it is decided who may do what; works without a node
+    /// The rules by which it is decided who may do what: those that ship, and a node's own beside them
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// The API of a node; works without a node

@@ -401,7 +401,7 @@ pub(crate) enum AccessCommand {
   strongroom access check --as ml-engineer --tenant acme job.run
   strongroom access check --as deployer --tenant acme key.revoke --why
   strongroom access check --as auditor --tenant acme model.show classifier/1 --in globex --why
-  strongroom access check --as auditor --tenant acme audit.search --policy rules.cedar")]
+  strongroom access check --as auditor --tenant acme audit.search --policy rules.cedar --why")]
     Check {
         /// Role of who asks: platform-operator, security, auditor, tenant-admin, ml-engineer, deployer
         #[arg(long = "as", value_name = "ROLE", value_parser = any_role)]
@@ -419,7 +419,8 @@ pub(crate) enum AccessCommand {
         /// Say which rules decide, and why
         #[arg(long)]
         why: bool,
-        /// Rules to ask; default: those that ship
+        /// Own rules to ask, with those that ship and without a node; default: the rules in force on the node, and
+        /// where none is known those that ship
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
     },
@@ -509,31 +510,6 @@ pub(crate) enum ApiCommand {
     #[command(before_long_help = "Examples:
   strongroom api openapi")]
     Openapi,
-}
-
-/// Verbs of `policy`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PolicyCommand {
-    /// Check a file of rules against the schema: 0 it fits, 3 it does not
-    #[command(before_long_help = "Examples:
-  strongroom policy check rules.cedar")]
-    Check {
-        /// The file
-        file: PathBuf,
-    },
-    /// Print the rules that ship, their schema, or the table that they come to
-    #[command(before_long_help = "Examples:
-  strongroom policy show
-  strongroom policy show --schema
-  strongroom policy show --table")]
-    Show {
-        /// The schema that rules are checked against
-        #[arg(long)]
-        schema: bool,
-        /// The table of roles and operations: docs/access.md
-        #[arg(long, conflicts_with = "schema")]
-        table: bool,
-    },
 }
 
 fn any_role(text: &str) -> Result<Role, access::UnknownRole> {

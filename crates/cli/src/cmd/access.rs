@@ -1,12 +1,13 @@
-//! `strongroom access`: who may do what, answered from the rules alone; the services that may call; what left the node.
+//! `strongroom access`: who may do what, answered by the node or from rules alone; the services that may call; what left
+//! the node.
 
 use access::{Circumstances, Policies, Principal, Request};
 use base::names::Name;
-use serde_json::json;
 
-use super::policy::{load, refused};
+use super::policy::{refused, rules_of};
 use super::{people, service};
-use crate::args::AccessCommand;
+use crate::args::{AccessCommand, RulesOf};
+use crate::client::encode;
 use crate::error::{CliError, Failure};
 use crate::exit::Exit;
 use crate::output::{Answer, Column, Kind, View};
@@ -46,8 +47,9 @@ pub(crate) fn run(session: &Session, command: AccessCommand) -> Result<Answer, F
             return Ok(Answer::list("strongroom.egress.list/1", &items, EGRESS, empty));
         }
     };
+    let ask_node = policy.is_none() && session.place().is_ok();
     let policies = match policy {
-        Some(file) => load(&file)?,
+        Some(file) => rules_of(session, &RulesOf::File(file))?.1,
         None => Policies::shipped().map_err(|e| refused(&e))?,
     };
     if !policies.operations().contains_key(&operation) {
@@ -66,38 +68,59 @@ pub(crate) fn run(session: &Session, command: AccessCommand) -> Result<Answer, F
             return Err(CliError::Usage(what).into());
         }
     };
-    let decision = policies.decide(&Request {
-        principal,
-        operation: &operation,
-        tenant: within.or(own),
-        resource: resource.as_deref().unwrap_or(""),
-        given: Circumstances::ALL,
-    });
-    let verdict = if decision.allowed { "yes" } else { "no" };
-    let because = if why { format!(": {}", decision.why) } else { String::new() };
-    let needs = policies.operations().get(&operation).map(|operation| operation.needs()).unwrap_or_default();
-    let needs: Vec<&str> = [
-        (needs.fresh, "a person needs a fresh proof of who they are"),
-        (needs.approved, "another person must approve it"),
-    ]
-    .into_iter()
-    .filter_map(|(is, what)| (is && decision.allowed).then_some(what))
-    .collect();
-    let also: String = needs.iter().map(|what| format!("  {what}\n")).collect();
+    let asked = Asked { role, own, within, operation: &operation, resource: resource.as_deref() };
+    let answer = if ask_node { asked.of_node(session)? } else { asked.of_rules(&policies, principal) };
+    let verdict = if answer.allowed { "yes" } else { "no" };
+    let because = if why { format!(": {}", answer.why) } else { String::new() };
+    let also: String = answer.needs.iter().map(|what| format!("  {what}\n")).collect();
     let text = format!("{verdict}{because}\n{also}");
-    let json = json!({
-        "schema": "strongroom.access.check/1",
-        "allowed": decision.allowed,
-        "role": role.as_str(),
-        "tenant": own,
-        "within": within.or(own),
-        "operation": operation,
-        "resource": resource,
-        "rules": decision.reasons,
-        "why": decision.why,
-        "needs": needs,
-        "policy_version": decision.policy_version.hex(),
-    });
-    let exit = if decision.allowed { Exit::Done } else { Exit::No };
-    Ok(Answer::of(json, View::Text { text, rows: "", columns: COLUMNS }).exit(exit))
+    let exit = if answer.allowed { Exit::Done } else { Exit::No };
+    Ok(Answer::of(api::to_json(&answer), View::Text { text, rows: "", columns: COLUMNS }).exit(exit))
+}
+
+/// A question.
+struct Asked<'a> {
+    role: access::Role,
+    own: Option<&'a str>,
+    within: Option<&'a str>,
+    operation: &'a str,
+    resource: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    /// What the rules in force on the node say.
+    fn of_node(&self, session: &Session) -> Result<api::AccessAnswer, Failure> {
+        let given = [
+            ("role", Some(self.role.as_str())),
+            ("tenant", self.own.filter(|_| self.role.is_a_tenants())),
+            ("within", self.within.or(self.own.filter(|_| !self.role.is_a_tenants()))),
+            ("operation", Some(self.operation)),
+            ("resource", self.resource),
+        ];
+        let query = given.iter().filter_map(|(name, value)| Some(format!("{name}={}", encode((*value)?))));
+        session.client()?.get(&format!("/access/check?{}", query.collect::<Vec<_>>().join("&")))
+    }
+
+    /// What these rules say.
+    fn of_rules(&self, policies: &Policies, principal: Principal<'_>) -> api::AccessAnswer {
+        let Self { role, own, within, operation, resource } = *self;
+        let tenant = within.or(own);
+        let resource_or = resource.unwrap_or("");
+        let given = Circumstances::ALL;
+        let decision =
+            policies.decide(&Request { principal, operation, tenant, resource: resource_or, given });
+        let needs = policies.operations().get(operation).map(access::Operation::needs).unwrap_or_default();
+        api::AccessAnswer {
+            allowed: decision.allowed,
+            role: role.to_string(),
+            tenant: own.map(str::to_owned),
+            within: tenant.map(str::to_owned),
+            operation: operation.to_owned(),
+            resource: resource.map(str::to_owned),
+            rules: decision.reasons,
+            why: decision.why,
+            needs: needs.words().into_iter().filter(|_| decision.allowed).map(str::to_owned).collect(),
+            policy_version: decision.policy_version.hex(),
+        }
+    }
 }

@@ -20,6 +20,7 @@ pub(crate) mod login;
 pub(crate) mod model;
 pub(crate) mod people;
 pub(crate) mod policy;
+mod policy_test;
 pub(crate) mod posture;
 pub(crate) mod receipt;
 pub(crate) mod serve;
@@ -69,7 +70,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Endpoint(command) => endpoint::run(&session, command)?,
         Command::Key(command) => key::run(&session, command)?,
         Command::Access(command) => access::run(&session, command)?,
-        Command::Policy(command) => policy::run(command)?,
+        Command::Policy(command) => policy::run(&session, command)?,
         Command::Api(command) => api::run(command),
         Command::Receipt(command) => receipt::run(&session, command)?,
         Command::Posture(command) => posture::run(&session, command)?,

@@ -13,8 +13,8 @@ use super::{BodyReader, LineSender, Pass, Reply, page};
 use crate::auth::Principal;
 use crate::node::Node;
 use crate::{
-    Fail, auditlog, datasets, egress, endpoints, images, imports, jobs, keys, models, people, posture,
-    services, status, tenants,
+    Fail, auditlog, datasets, egress, endpoints, images, imports, jobs, keys, models, people, policies,
+    posture, services, status, tenants,
 };
 
 /// The API's own description, made once: it takes milliseconds.
@@ -115,6 +115,7 @@ pub(crate) fn handle(call: &Call<'_>, input: Input) -> Result<Reply, Fail> {
             "user" | "passkey" | "grant" => user(operation, call, &bytes),
             "session" | "approval" => session(operation, call, &bytes),
             "audit" | "receipt" => log(operation, call),
+            "policy" | "access" => rules(operation, call, &bytes),
             _ => rest(operation, call, &bytes),
         },
     }
@@ -249,6 +250,23 @@ fn identity(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fai
         }
         "service.revoke" => json(&services::revoke(node, principal, &call.tenant()?, &call.named()?)?),
         "identity.renew" => json(&services::renew(node, principal, &body::<api::IdentityRenew>(bytes)?)?),
+        other => return Err(Fail::internal("an endpoint without a handler", other)),
+    })
+}
+
+fn rules(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
+    let Call { node, principal, params, query, .. } = call;
+    Ok(match operation {
+        "policy.list" => paged(call, |page| policies::list(node, page))?,
+        "policy.show" => json(&policies::show(node, call.version()?)?),
+        "policy.apply" => {
+            let digest = params.need("digest")?;
+            json(&policies::apply(node, principal, digest, &body::<api::PolicyApply>(bytes)?)?)
+        }
+        "policy.withdraw" => {
+            json(&policies::withdraw(node, principal, call.version()?, &body::<api::PolicyWithdraw>(bytes)?)?)
+        }
+        "access.check" => json(&policies::check(node, principal, query)?),
         other => return Err(Fail::internal("an endpoint without a handler", other)),
     })
 }

@@ -250,8 +250,9 @@ fn admit(node: &Node, peer: &Peer, asked: &Parts) -> Result<Admitted, Fail> {
         node.rates.caller(who.clone(), now())?;
     }
     let (tenant, thing) = (params.get("tenant"), params.thing(route));
-    let given = circumstances(node, &identity, route, tenant, &thing)?;
-    let principal = authorise(&node.policies, identity, route, (tenant, &thing), given);
+    let rules = node.policies.get();
+    let given = circumstances(node, &rules.policies, &identity, route, (tenant, &thing))?;
+    let principal = authorise(&rules.policies, identity, route, (tenant, &thing), given);
     let principal = principal.map_err(|refusal| {
         node.refusals.record(node, (&who, own.as_deref()), operation, path, &refusal);
         refusal.fail

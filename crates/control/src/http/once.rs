@@ -24,7 +24,7 @@ use super::handlers::{Call, Input, handle, json};
 use crate::auth::{Identity, Principal};
 use crate::clock::now;
 use crate::node::store_fail;
-use crate::{Fail, datasets, endpoints, images, jobs, keys, models, people, tenants};
+use crate::{Fail, datasets, endpoints, images, jobs, keys, models, people, policies, tenants};
 
 /// The header, as `HeaderMap` names it.
 const HEADER: &str = "idempotency-key";
@@ -147,6 +147,10 @@ fn again(call: &Call<'_>, made: &str) -> Result<Reply, Fail> {
             return Ok(json(&people::show(node, &name)?));
         }
         "approval.request" => return Ok(json(&people::approval(node, call.principal, made)?)),
+        "policy.apply" | "policy.withdraw" => {
+            let version = made.parse().map_err(|_| Fail::not_found("version", made))?;
+            return Ok(json(&policies::show(node, version)?));
+        }
         _ => {}
     }
     let tenant = call.tenant()?;

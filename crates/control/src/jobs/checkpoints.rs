@@ -272,7 +272,7 @@ impl ChainContext {
         let digest = Manifest::digest_of(&bytes);
         let subject = format!("{}/{}", self.job, manifest.version);
         let signature =
-            signature(node, SignKind::Checkpoint, digest, &self.tenant, &subject, self.correlation)?;
+            signature(node, SignKind::Checkpoint, digest, self.tenant.as_str(), &subject, self.correlation)?;
         let record = Checkpoint {
             tenant: self.tenant.clone(),
             job: self.job,

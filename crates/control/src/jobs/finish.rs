@@ -156,7 +156,7 @@ fn write_bom(draft: &Draft<'_>, live: &Live, cor: u128) -> Result<(Digest, Strin
     let envelope = node.keeper.audited(event, || {
         let subject = format!("{}@{}", job.name, draft.version);
         let to_sign = dsse::to_sign(dsse::IN_TOTO, &payload);
-        let signature = models::signature(node, SignKind::Bom, to_sign, &job.tenant, &subject, cor)?;
+        let signature = models::signature(node, SignKind::Bom, to_sign, job.tenant.as_str(), &subject, cor)?;
         let key = integrity::PublicKey::from_pem(node.keys.bom_pem.as_bytes())
             .map_err(|e| Fail::explained(500, &e))?;
         dsse::Envelope::new(dsse::IN_TOTO, payload, signature, &key).map_err(|e| Fail::explained(500, &e))

@@ -53,7 +53,8 @@ pub(crate) fn request(
     request: &ApprovalRequest,
 ) -> Result<api::Approval, Fail> {
     let reason = reason(&request.reason)?;
-    let operation = node.policies.operations().get(&request.operation);
+    let rules = node.policies.get();
+    let operation = rules.policies.operations().get(&request.operation);
     let operation = operation.filter(|operation| operation.needs().approved).ok_or_else(|| {
         Fail::invalid(format!("`{}` needs no approval", crate::fail::printable(&request.operation)))
             .help("see what does with `strongroom policy show --table`")
@@ -67,7 +68,7 @@ pub(crate) fn request(
     }
     let resource = plain(&request.resource)?;
     // What the caller may not do with an approval is not asked for.
-    let decision = node.policies.decide(&Request {
+    let decision = rules.policies.decide(&Request {
         principal: principal.as_principal(),
         operation: &request.operation,
         tenant: asked,

@@ -35,12 +35,13 @@ fn allowed(
 
 /// Replays a session without a fresh proof on everything of high risk.
 pub(super) fn step_up(node: &Arc<Node>) -> Result<Seen, Fail> {
+    let rules = node.policies.get();
     let is_high = |needs: Circumstances| needs.fresh;
     let stale = Circumstances { fresh: false, approved: true };
-    if let (_, Some(which)) = allowed(&node.policies, stale, is_high) {
+    if let (_, Some(which)) = allowed(&rules.policies, stale, is_high) {
         return Ok(Seen::Broken(format!("an old proof is enough for {which}"), Vec::new()));
     }
-    let (fresh, _) = allowed(&node.policies, Circumstances::ALL, is_high);
+    let (fresh, _) = allowed(&rules.policies, Circumstances::ALL, is_high);
     if fresh == 0 {
         return Ok(Seen::Unknown("no operation is of high risk, so no refusal says anything".to_owned()));
     }
@@ -83,11 +84,12 @@ pub(super) fn split_duties(node: &Arc<Node>) -> Result<Seen, Fail> {
     if asked.may_be_decided("user:other", at).is_err() || !by_another.covers(&act, at) {
         return Ok(Seen::Unknown("not even another may approve, so the refusal says nothing".to_owned()));
     }
+    let rules = node.policies.get();
     let alone = Circumstances { fresh: true, approved: false };
-    if let (_, Some(which)) = allowed(&node.policies, alone, |needs| needs.approved) {
+    if let (_, Some(which)) = allowed(&rules.policies, alone, |needs| needs.approved) {
         return Ok(Seen::Broken(format!("one person alone may {which}"), Vec::new()));
     }
-    let (together, _) = allowed(&node.policies, Circumstances::ALL, |needs| needs.approved);
+    let (together, _) = allowed(&rules.policies, Circumstances::ALL, |needs| needs.approved);
     let evidence = vec![
         format!("{pairs} pairs of duties in one tenant: none is granted to one person"),
         "who asked for an approval is refused when they approve it; another is not".to_owned(),

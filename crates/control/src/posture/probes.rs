@@ -83,11 +83,12 @@ fn stranger(node: &Arc<Node>) -> Result<Seen, Fail> {
     let tenants =
         node.meta.read(|tx| tx.platform().list::<Tenant>(&PageRequest::default())).map_err(store_fail)?;
     let mut asked = 0u32;
+    let rules = node.policies.get();
     for stored in &tenants.items {
         let name = stored.record.name.as_str();
         for (stranger, route) in strangers.iter().flat_map(|s| TABLE.iter().map(move |route| (s, route))) {
             let found = (route.who == Who::Tenant).then_some(name);
-            let answer = authorise(&node.policies, stranger.clone(), route, (found, ""), Circumstances::ALL);
+            let answer = authorise(&rules.policies, stranger.clone(), route, (found, ""), Circumstances::ALL);
             asked = asked.saturating_add(1);
             let hidden = match (route.who, answer) {
                 // It must be answered exactly as a tenant that does not exist.
@@ -123,7 +124,7 @@ fn stranger(node: &Arc<Node>) -> Result<Seen, Fail> {
 }
 
 fn operator(node: &Node, route: &api::Route) -> Result<Principal, Fail> {
-    authorise(&node.policies, Identity::Operator, route, (Some("x"), ""), Circumstances::ALL)
+    authorise(&node.policies.get().policies, Identity::Operator, route, (Some("x"), ""), Circumstances::ALL)
         .map_err(|refusal| refusal.fail)
 }
 

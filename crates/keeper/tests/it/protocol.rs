@@ -162,10 +162,13 @@ fn signatures_and_receipts_verify_with_the_published_keys_and_are_logged() {
         let text = std::fs::read_to_string(node.log().join(name)).unwrap();
         base::digest::unhex(text.trim()).unwrap().try_into().unwrap()
     };
-    for (kind, file) in [(SignKind::Model, "oms.pem"), (SignKind::Bom, "bom.pem")] {
+    let kinds = [(SignKind::Model, "oms.pem"), (SignKind::Bom, "bom.pem"), (SignKind::Policy, "policy.pem")];
+    let mut keys = std::collections::BTreeSet::new();
+    for (kind, file) in kinds {
         let (signature, index) = client.sign(kind, digest, "acme", "m", 3).unwrap();
         let pem = std::fs::read_to_string(node.log().join(file)).unwrap();
         openssl_verifies(&node, &pem, &signature, b"what is signed");
+        assert!(keys.insert(pem), "{file} is the key of another purpose too");
         let entry = &node.entries()[usize::try_from(index).unwrap()];
         assert_eq!(entry["unmapped"]["strongroom"]["asset"]["digest"], digest.hex());
     }
@@ -225,7 +228,9 @@ fn roles_get_what_is_theirs() {
     for role in [Role::Gateway, Role::Warden] {
         let client = keeper.client(role);
         assert_eq!(code(client.create_scope(tenant("acme"), 1)), "SR-KPR-0013");
-        assert_eq!(code(client.sign(SignKind::Model, sha256(b"x"), "", "", 0)), "SR-KPR-0013");
+        for kind in [SignKind::Model, SignKind::Policy] {
+            assert_eq!(code(client.sign(kind, sha256(b"x"), "", "", 0)), "SR-KPR-0013");
+        }
         assert_eq!(code(client.append(vec![event("not theirs")])), "SR-KPR-0014");
     }
     let forged = Event::new(EventKind::KeyRelease, Phase::Outcome, Outcome::Success, 1, 1);

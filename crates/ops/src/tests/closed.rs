@@ -215,6 +215,23 @@ fn tags_that_are_not_in_the_set_are_refused() {
     }
 }
 
+/// The keeper signs for these purposes, each with a key of its own, and for no other.
+#[test]
+fn a_signature_is_for_a_purpose_of_the_set() {
+    let sign = |kind| {
+        let (tenant, subject) = (Text::clip(""), Text::clip("x"));
+        to_bytes(&keeper::Request::Sign { kind, digest: digest(), tenant, subject, correlation: 1 })
+    };
+    let (one, other) = (sign(SignKind::Model), sign(SignKind::Policy));
+    let place = one.iter().zip(&other).position(|(a, b)| a != b).unwrap();
+    assert_eq!(SignKind::ALL, [SignKind::Model, SignKind::Bom, SignKind::Checkpoint, SignKind::Policy]);
+    for tag in 0..=u8::MAX {
+        let mut bytes = one.clone();
+        bytes[place] = tag;
+        assert_eq!(from_bytes::<keeper::Request>(&bytes).is_ok(), (1..=4).contains(&tag), "{tag}");
+    }
+}
+
 /// What acts first, and what only reads, needs no receipt; everything else does, and so does what comes later.
 #[test]
 fn these_operations_need_no_receipt_and_no_other() {

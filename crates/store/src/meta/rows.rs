@@ -119,8 +119,20 @@ impl<'t> Rows<'t> {
         A: Key,
         B: Key,
     {
+        self.greatest(&self.parts(first))
+    }
+
+    /// The record with the greatest key: the newest version.
+    ///
+    /// # Errors
+    /// As [`Rows::list`].
+    pub fn last<R: Record>(&self) -> Result<Option<Stored<R>>, StoreError> {
+        self.greatest(&[Part::Text(self.owner.to_owned())])
+    }
+
+    /// The record with the greatest key of those whose first columns are these.
+    fn greatest<R: Record>(&self, params: &[Part]) -> Result<Option<Stored<R>>, StoreError> {
         let columns = R::KIND.with_owner();
-        let params = self.parts(first);
         let (same, rest) = columns.split_at_checked(params.len()).unwrap_or((&columns, &[]));
         let order: Vec<_> = rest.iter().map(|column| format!("{column} DESC")).collect();
         let sql = format!(
@@ -129,7 +141,7 @@ impl<'t> Rows<'t> {
             equal(same, 1),
             order.join(", "),
         );
-        self.tx.one(&sql, &params)
+        self.tx.one(&sql, params)
     }
 
     /// How many records there are.

@@ -73,6 +73,10 @@ const MIGRATIONS: [&str; 5] = [
     CREATE TABLE passkey (owner TEXT NOT NULL, id TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
         PRIMARY KEY (owner, id)) STRICT, WITHOUT ROWID;
     CREATE UNIQUE INDEX passkey_id ON passkey (id);
+    CREATE TABLE policy (owner TEXT NOT NULL, version INTEGER NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
+        PRIMARY KEY (owner, version)) STRICT, WITHOUT ROWID;
+    CREATE TABLE policy_text (owner TEXT NOT NULL, digest TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
+        PRIMARY KEY (owner, digest)) STRICT, WITHOUT ROWID;
 ",
 ];
 

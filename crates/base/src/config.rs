@@ -7,6 +7,10 @@ use serde::Deserialize;
 
 use crate::ByteSize;
 
+mod oidc;
+
+pub use oidc::{GroupGrant, Oidc, SecondFactor};
+
 /// The only version of the format.
 pub const VERSION: u32 = 1;
 /// Longest configuration file, in bytes.
@@ -60,6 +64,17 @@ pub struct Config {
     /// What the rules of access may leave open.
     #[serde(default)]
     pub access: Access,
+    /// How people log in.
+    #[serde(default)]
+    pub login: Login,
+}
+
+/// How people log in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Login {
+    /// By an OpenID provider; none: nobody does.
+    pub oidc: Option<Oidc>,
 }
 
 /// Numeric user ids, one per process; equal only where the node was started without root.
@@ -378,6 +393,9 @@ impl Config {
                 "`egress`: `total` is less than `per_principal`; all together take at least what one may"
                     .to_owned(),
             );
+        }
+        if let Some(oidc) = &config.login.oidc {
+            oidc.check(config.mode).map_err(value)?;
         }
         config.sessions.check().map_err(value)?;
         if config.mode == Mode::Production && config.access.two_people == Some(false) {

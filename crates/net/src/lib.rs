@@ -1,5 +1,5 @@
 //! **What.** TLS listeners, the node's certificate authorities, API keys, and small HTTP clients over unix sockets
-//! and TLS.
+//! and TLS, to servers of ours and to others.
 //!
 //! **Why.** Every listener speaks TLS 1.3 and nothing older, offers a post-quantum key exchange first, and
 //! presents a certificate that lives for an hour (controls DP-1, AC-3).
@@ -19,6 +19,7 @@ pub mod https;
 pub mod identity;
 pub mod limits;
 pub mod listener;
+pub mod outgoing;
 pub mod push;
 mod timed;
 pub mod tls;

@@ -133,6 +133,24 @@ fn client(
     Ok(Arc::new(config))
 }
 
+/// A client's configuration that trusts the authorities of a bundle, passing over those that cannot be trust anchors.
+///
+/// # Errors
+/// None of them can.
+pub(crate) fn client_config_of_bundle(bundle_pem: &str) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let (taken, _passed_over) = roots.add_parsable_certificates(certificates(bundle_pem)?);
+    if taken == 0 {
+        return Err(TlsError::Pem { what: "certificate authority" });
+    }
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(Arc::new(config))
+}
+
 fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| TlsError::Pem { what: "private key" })
 }

@@ -16,6 +16,9 @@ packages="gcc g++ make pkg-config libssl-dev perl openssl curl ca-certificates
     chromium chromium-driver libnss3-tools"
 [ "${1:-}" = "--bench" ] && packages="$packages bubblewrap crun nginx-light"
 
+# The OpenID provider of the tests runs on Debian's Node.js 18 and on later ones.
+command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 || packages="$packages nodejs npm"
+
 command -v cargo >/dev/null 2>&1 || fail "cargo is missing; install a Rust toolchain (1.95 or later) first"
 
 # ---- Debian packages ----
@@ -78,6 +81,19 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$pinned" ]; then
     .venv/bin/python -c 'import model_signing, OpenSSL, cyclonedx, jsonschema, ocsf_json_schema, openapi_spec_validator, schemathesis' ||
         fail "the reference tools in .venv do not import"
     printf '%s\n' "$pinned" >"$stamp"
+fi
+
+# ---- An OpenID provider that is not ours, for tests: pinned with all that it uses by package-lock.json ----
+
+oidc="tests/lib/oidc"
+stamp="$oidc/node_modules/.strongroom"
+locked="$(sha256sum <"$oidc/package-lock.json")"
+if [ "$(cat "$stamp" 2>/dev/null || true)" != "$locked" ]; then
+    say "fetching the OpenID provider of the tests"
+    # No script of a package runs.
+    retry npm ci --prefix "$oidc" --ignore-scripts --no-audit --no-fund --loglevel=error ||
+        fail "npm could not install what $oidc/package-lock.json names"
+    printf '%s\n' "$locked" >"$stamp"
 fi
 
 # ---- A server of ssh for one test: unpacked and not installed, because installed it would listen ----

@@ -12,3 +12,4 @@
 
 pub mod loopback;
 pub mod passkey;
+pub mod oidc;

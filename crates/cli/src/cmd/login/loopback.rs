@@ -46,12 +46,13 @@ impl Loopback {
         format!("http://127.0.0.1:{}{PATH}", self.port)
     }
 
-    /// Waits for the browser. What asks for something else is answered that there is nothing, and waited on.
-    pub(super) fn wait(&self, limit: Duration) -> Result<Callback, Failure> {
+    /// Waits for the browser. What asks for something else, or comes with another state, is answered that there is nothing,
+    /// and waited on: other users of this machine can connect as well, and would end the login by a made-up code.
+    pub(super) fn wait(&self, limit: Duration, state: Option<&str>) -> Result<Callback, Failure> {
         let watch = Stopwatch::start();
         while watch.elapsed() < limit {
             match self.listener.accept() {
-                Ok((stream, _)) => match answer(stream) {
+                Ok((stream, _)) => match answer(stream, state) {
                     Some(Ok(callback)) => return Ok(callback),
                     Some(Err(reason)) => return Err(CliError::LoginRefused(reason).into()),
                     None => {}
@@ -67,12 +68,12 @@ impl Loopback {
 }
 
 /// What one connection hands over, if anything; a connection that breaks hands over nothing.
-fn answer(mut stream: TcpStream) -> Option<Result<Callback, String>> {
+fn answer(mut stream: TcpStream, state: Option<&str>) -> Option<Result<Callback, String>> {
     stream.set_nonblocking(false).ok()?;
     stream.set_read_timeout(Some(HEAD_WAIT)).ok()?;
     stream.set_write_timeout(Some(HEAD_WAIT)).ok()?;
     let head = head(&mut stream)?;
-    let found = callback(&head);
+    let found = callback(&head, state);
     let (status, body) = if found.is_some() { ("200 OK", DONE) } else { ("404 Not Found", "") };
     let reply = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
@@ -99,7 +100,7 @@ fn head(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// The code in the address of a request, or why the provider gave none.
-fn callback(head: &str) -> Option<Result<Callback, String>> {
+fn callback(head: &str, state: Option<&str>) -> Option<Result<Callback, String>> {
     let target = head.strip_prefix("GET ")?.split(' ').next()?;
     let (path, query) = target.split_once('?')?;
     if path != PATH {
@@ -113,11 +114,21 @@ fn callback(head: &str) -> Option<Result<Callback, String>> {
             _ => None,
         }
     };
+    let came = value("state");
+    if state.is_some() && came.as_deref() != state {
+        return None;
+    }
     if let Some(error) = value("error") {
         let told = value("error_description").map(|text| format!("{error}: {text}")).unwrap_or(error);
         return Some(Err(told.chars().take(300).flat_map(char::escape_debug).collect()));
     }
-    Some(Ok(Callback { code: value("code")?, state: value("state") }))
+    Some(Ok(Callback { code: value("code")?, state: came }))
+}
+
+/// The state in the address that the person opens, which comes back with the code.
+pub(super) fn state_of(url: &str) -> Option<String> {
+    let (_, query) = url.split('#').next()?.split_once('?')?;
+    query.split('&').find_map(|pair| pair.strip_prefix("state=")).and_then(decoded)
 }
 
 /// Percent-decoding (RFC 3986 section 2.1), with `+` for a space.
@@ -143,7 +154,8 @@ mod tests {
     use super::*;
 
     fn read(target: &str) -> Option<Result<(String, Option<String>), String>> {
-        callback(&format!("GET {target} HTTP/1.1\r\n\r\n")).map(|found| found.map(|c| (c.code, c.state)))
+        callback(&format!("GET {target} HTTP/1.1\r\n\r\n"), None)
+            .map(|found| found.map(|c| (c.code, c.state)))
     }
 
     #[test]
@@ -167,7 +179,24 @@ mod tests {
         ] {
             assert_eq!(read(nothing), None, "{nothing}");
         }
-        assert!(callback("POST /callback?code=a HTTP/1.1").is_none());
+        assert!(callback("POST /callback?code=a HTTP/1.1", None).is_none());
+    }
+
+    #[test]
+    fn what_comes_with_another_state_is_of_somebody_else() {
+        let came = |target: &str| callback(&format!("GET {target} HTTP/1.1\r\n\r\n"), Some("s p")).is_some();
+        assert!(came("/callback?code=a&state=s%20p") && came("/callback?error=x&state=s+p"));
+        for other in [
+            "/callback?code=a",
+            "/callback?code=a&state=sp",
+            "/callback?error=x",
+            "/callback?code=a&state=s+p&state=s+p",
+        ] {
+            assert!(!came(other), "{other}");
+        }
+        assert_eq!(state_of("https://id.example/auth?scope=openid&state=s%20p&x=1").as_deref(), Some("s p"));
+        assert_eq!(state_of("https://node.example:9443/login#state=x"), None);
+        assert_eq!(state_of("https://node.example:9443/login?a=b#?state=x"), None);
     }
 
     #[test]
@@ -176,7 +205,7 @@ mod tests {
         let address = loopback.address();
         let port: u16 = address.split([':', '/']).nth(4).unwrap().parse().unwrap();
         let other = std::thread::spawn(move || {
-            for target in ["/favicon.ico", "/callback?code=c&state=s"] {
+            for target in ["/favicon.ico", "/callback?code=made-up&state=t", "/callback?code=c&state=s"] {
                 let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
                 stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
                 let mut reply = String::new();
@@ -184,7 +213,7 @@ mod tests {
                 assert!(reply.contains("default-src 'none'"));
             }
         });
-        let found = loopback.wait(Duration::from_secs(10)).unwrap();
+        let found = loopback.wait(Duration::from_secs(10), Some("s")).unwrap();
         other.join().unwrap();
         assert_eq!((found.code.as_str(), found.state.as_deref()), ("c", Some("s")));
     }

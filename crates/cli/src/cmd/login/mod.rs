@@ -43,10 +43,10 @@ pub(crate) fn login(session: &Session, args: &LoginArgs) -> Result<Answer, Failu
     let done = match (&loopback, begun.interval) {
         (_, Some(interval)) => poll(&client, &begun, interval)?,
         (Some(loopback), None) => {
-            let Callback { code, state } = loopback.wait(LASTS)?;
-            finish(&client, &begun, Some(code), state)?
+            let Callback { code, state } = loopback.wait(LASTS, loopback::state_of(&begun.url).as_deref())?;
+            finish_by_code(&client, &begun, &code, state.as_deref())?
         }
-        (None, None) => finish(&client, &begun, Some(typed()?), None)?,
+        (None, None) => finish_by_code(&client, &begun, &typed()?, None)?,
     };
     let mut opened = done.session.ok_or_else(|| CliError::Answer {
         what: "/login/finish".to_owned(),
@@ -109,6 +109,24 @@ fn finish(
     state: Option<String>,
 ) -> Result<api::LoginResult, Failure> {
     client.post("/login/finish", &api::LoginFinish { login: begun.login.clone(), code, state })
+}
+
+/// Ends it by a code; the node may be busy for a moment.
+fn finish_by_code(
+    client: &Client,
+    begun: &api::Login,
+    code: &str,
+    state: Option<&str>,
+) -> Result<api::LoginResult, Failure> {
+    let watch = Stopwatch::start();
+    while watch.elapsed() < LASTS {
+        let result = finish(client, begun, Some(code.to_owned()), state.map(str::to_owned))?;
+        match (&result.session, result.interval) {
+            (None, Some(seconds)) => std::thread::sleep(Duration::from_secs(seconds.clamp(1, 60))),
+            _ => return Ok(result),
+        }
+    }
+    Err(CliError::LoginLate.into())
 }
 
 /// Asks again and again whether it is done.

@@ -126,6 +126,9 @@ wire! {
         role: String,
         /// Where the identity comes from.
         source: String,
+        /// Who a person is to the OpenID provider that they logged in by.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subject: Option<Subject>,
         /// The session that the caller is in.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<Session>,

@@ -64,17 +64,6 @@ pub struct Config {
     /// What the rules of access may leave open.
     #[serde(default)]
     pub access: Access,
-    /// How people log in.
-    #[serde(default)]
-    pub login: Login,
-}
-
-/// How people log in.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Login {
-    /// By an OpenID provider; none: nobody does.
-    pub oidc: Option<Oidc>,
 }
 
 /// Numeric user ids, one per process; equal only where the node was started without root.
@@ -158,6 +147,8 @@ impl Default for Egress {
 pub struct Login {
     /// Passkeys of local accounts.
     pub passkeys: Option<Passkeys>,
+    /// The OpenID provider; none: nobody logs in by one.
+    pub oidc: Option<Oidc>,
 }
 
 /// Passkeys of local accounts.

@@ -197,6 +197,7 @@ fn open(config: Config, plane: Option<Plane>) -> Result<Node, Fail> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+    let oidc = people::Oidc::open(&config)?;
     let dir = config.control_dir();
     let meta = open_meta(&keeper, &dir)?;
     rollback::check(&keeper, &meta, &dir)?;
@@ -230,6 +231,7 @@ fn open(config: Config, plane: Option<Plane>) -> Result<Node, Fail> {
         seen: people::Seen::default(),
         logins: people::Attempts::default(),
         ceremonies: people::Ceremonies::default(),
+        oidc,
         placing: node::Placing::default(),
         surveys: std::sync::Mutex::default(),
         groups: keygroups::Groups::default(),

@@ -54,6 +54,8 @@ pub(crate) struct Node {
     pub(crate) repeats: crate::http::Repeats,
     /// When sessions were last used.
     pub(crate) seen: crate::people::Seen,
+    /// The OpenID provider that people may log in by.
+    pub(crate) oidc: Option<crate::people::Oidc>,
     /// Logins under way.
     pub(crate) logins: crate::people::Attempts,
     /// What browsers are doing for logins and enrolments.

@@ -15,21 +15,23 @@ use crate::{Fail, endpoints, people};
 
 pub(crate) fn whoami(node: &Node, principal: &Principal) -> Result<WhoAmI, Fail> {
     let tenant = principal.confined_to().map(str::to_owned);
-    let source = match **principal {
-        Identity::Operator => "the user that runs this command, on the node's local socket",
-        Identity::Key { .. } => "an API key",
-        Identity::Service { .. } => "a client certificate of the node's authority of services",
-        Identity::Person { .. } => "a login",
-    };
     let session = match &**principal {
         Identity::Person { session, .. } => Some(people::session(node, *session)?),
         _ => None,
+    };
+    let (source, subject) = match (&**principal, &session) {
+        (Identity::Operator, _) => ("the user that runs this command, on the node's local socket", None),
+        (Identity::Key { .. }, _) => ("an API key", None),
+        (Identity::Service { .. }, _) => ("a client certificate of the node's authority of services", None),
+        (Identity::Person { .. }, Some(session)) => people::origin(node, session)?,
+        (Identity::Person { .. }, None) => ("a login", None),
     };
     Ok(WhoAmI {
         principal: principal.actor(),
         tenant,
         role: principal.role().to_string(),
         source: source.to_owned(),
+        subject,
         session,
     })
 }
@@ -86,6 +88,12 @@ fn simulated(node: &Node, key_provider: &str) -> Vec<String> {
         "measured start: absent; nothing proves which programs run".to_owned(),
         "log witnesses: absent; a split view of the log is not excluded".to_owned(),
     ];
+    if node.oidc.as_ref().is_some_and(|oidc| !oidc.sees_second_factor()) {
+        lines.push(
+            "second factor of logins by OpenID Connect: the provider's word, which the node cannot check"
+                .to_owned(),
+        );
+    }
     if node.config.mode == Mode::Dev {
         lines.push("certificate authority and log origin: marked dev, for this node only".to_owned());
     }

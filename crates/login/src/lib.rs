@@ -11,5 +11,5 @@
 //! widens what is accepted.
 
 pub mod loopback;
-pub mod passkey;
 pub mod oidc;
+pub mod passkey;

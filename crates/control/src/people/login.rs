@@ -68,12 +68,22 @@ pub(crate) struct Attempts(Mutex<HashMap<u128, Attempt>>);
 impl Attempts {
     fn add(&self, id: u128, attempt: Attempt, now: Timestamp) -> Result<(), Fail> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::room(&mut all, &attempt.source, now)?;
+        all.insert(id, attempt);
+        Ok(())
+    }
+
+    /// Whether one more of this source may begin: asked before anybody else is asked for anything.
+    fn has_room(&self, source: &str, now: Timestamp) -> Result<(), Fail> {
+        Self::room(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), source, now)
+    }
+
+    fn room(all: &mut HashMap<u128, Attempt>, source: &str, now: Timestamp) -> Result<(), Fail> {
         all.retain(|_, attempt| now < attempt.expires);
-        let own = all.values().filter(|other| other.source == attempt.source).count();
+        let own = all.values().filter(|other| other.source == source).count();
         if all.len() >= ATTEMPTS_MAX || own >= OF_ONE_MAX {
             return Err(Fail::too_many("too many logins are under way", LASTS_MS / 10));
         }
-        all.insert(id, attempt);
         Ok(())
     }
 
@@ -95,15 +105,23 @@ impl Attempts {
 
 /// How one may log in to this node.
 pub(crate) fn methods(node: &Node) -> LoginMethods {
-    let passkey = passkeys::site(node).ok().map(|_| "passkey".to_owned());
-    LoginMethods { methods: passkey.into_iter().collect(), issuer: None }
+    let mut methods = Vec::new();
+    if passkeys::site(node).is_ok() {
+        methods.push("passkey".to_owned());
+    }
+    if node.oidc.is_some() {
+        methods.extend(["oidc-code", "oidc-device"].map(str::to_owned));
+    }
+    LoginMethods { methods, issuer: node.oidc.as_ref().map(|oidc| oidc.issuer().to_owned()) }
 }
 
 /// The method that a request names, begun.
 fn offered(node: &Arc<Node>, request: &LoginBegin) -> Result<Box<dyn Method>, Fail> {
-    match request.method.as_str() {
-        "passkey" => passkeys::begin(node, request),
-        other => Err(Fail::conflict(format!(
+    match (request.method.as_str(), &node.oidc) {
+        ("passkey", _) => passkeys::begin(node, request),
+        ("oidc-code", Some(oidc)) => oidc.begin(false, request.redirect.as_deref()),
+        ("oidc-device", Some(oidc)) => oidc.begin(true, None),
+        (other, _) => Err(Fail::conflict(format!(
             "this node does not offer logins by `{}`",
             crate::fail::printable(other)
         ))),
@@ -111,6 +129,7 @@ fn offered(node: &Arc<Node>, request: &LoginBegin) -> Result<Box<dyn Method>, Fa
 }
 
 pub(crate) fn begin(node: &Arc<Node>, source: &str, request: &LoginBegin) -> Result<Login, Fail> {
+    node.logins.has_room(source, now())?;
     let method = offered(node, request)?;
     let asks = method.asks();
     let now = now();

@@ -6,6 +6,7 @@
 mod approvals;
 mod grants;
 mod login;
+mod oidc;
 mod passkeys;
 mod sessions;
 mod users;
@@ -22,6 +23,7 @@ use store::records::UserRole;
 pub(crate) use approvals::{decide, is_approved, list as approvals, request, show as approval};
 pub(crate) use grants::{create as grant, revoke as revoke_grant};
 pub(crate) use login::{Attempts, begin, finish, methods};
+pub(crate) use oidc::Oidc;
 pub(crate) use passkeys::{
     Ceremonies, creation, prove, register, request as passkey, revoke as revoke_passkey,
 };
@@ -60,6 +62,26 @@ fn asked_role(name: &str) -> Result<UserRole, Fail> {
         )),
         Err(error) => Err(Fail::invalid(error.to_string())),
     }
+}
+
+/// How the person of a session proved who they are, and who they are to the provider that vouched for it.
+pub(crate) fn origin(
+    node: &Node,
+    session: &api::Session,
+) -> Result<(&'static str, Option<api::Subject>), Fail> {
+    if !session.method.starts_with("oidc-") {
+        return Ok(("a login", None));
+    }
+    let name = session.user.parse().map_err(|e| Fail::internal("a person's name is none", e))?;
+    let subject = find(node, &name)?.subject;
+    let subject = subject.map(|s| api::Subject { issuer: s.issuer, subject: s.subject });
+    let source = match &node.oidc {
+        Some(oidc) if oidc.sees_second_factor() => {
+            "a login by the OpenID provider, which named a second factor"
+        }
+        _ => "a login by the OpenID provider, which vouches for a second factor unseen",
+    };
+    Ok((source, subject))
 }
 
 /// An event about a person.

@@ -6,8 +6,8 @@ use base::names::NameError;
 use base::{Digest, Timestamp};
 use net::token::{Token, Use};
 use ops::event::Severity;
-use store::StoreError;
 use store::records::{Enrolment, Subject, User as Record};
+use store::{StoreError, Tx};
 
 use super::{
     Arc, By, EventKind, Fail, Name, Node, PageRequest, Principal, at, event, find, grants, now, passkeys,
@@ -54,15 +54,21 @@ pub(crate) fn create(
         let inserted = node.meta.transaction(|tx| {
             let rows = tx.platform();
             if rows.count::<Record>()? >= USERS_MAX {
-                return Ok::<bool, StoreError>(false);
+                let full = format!("this node knows its {USERS_MAX} people");
+                return Ok::<_, StoreError>(Err(Fail::conflict(full)));
+            }
+            if let Some(subject) = &record.subject
+                && let Some(other) = of_subject(tx, subject)?
+            {
+                let taken = format!("`{other}` is that person of the OpenID provider already");
+                return Ok(Err(Fail::conflict(taken)));
             }
             rows.insert(&record)?;
             principal.made(tx, record.name.as_str())?;
-            Ok(true)
+            Ok(Ok(()))
         });
         match inserted {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Fail::conflict(format!("this node knows its {USERS_MAX} people"))),
+            Ok(answer) => answer,
             Err(StoreError::Exists { .. }) => Err(Fail::conflict(format!(
                 "this node knows, or knew, a person `{}`; a name is not given twice",
                 record.name
@@ -73,6 +79,21 @@ pub(crate) fn create(
     let mut wire = wire(node, &record)?;
     wire.enrolment = secret.map(|token| passkeys::link(node, &record.name, &token));
     Ok(wire)
+}
+
+/// The person who is this to an OpenID provider; one at most.
+pub(super) fn of_subject(tx: &Tx<'_>, subject: &Subject) -> Result<Option<Name>, StoreError> {
+    let mut page = PageRequest::default();
+    loop {
+        let found = tx.platform().list::<Record>(&page)?;
+        if let Some(stored) = found.items.into_iter().find(|s| s.record.subject.as_ref() == Some(subject)) {
+            return Ok(Some(stored.record.name));
+        }
+        match found.next {
+            Some(next) => page.after = Some(next),
+            None => return Ok(None),
+        }
+    }
 }
 
 /// What people call somebody: one line, and nothing that changes how other text is read.

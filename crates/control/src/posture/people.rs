@@ -52,6 +52,12 @@ pub(super) fn step_up(node: &Arc<Node>) -> Result<Seen, Fail> {
                 .to_owned(),
         ));
     }
+    if node.oidc.as_ref().is_some_and(|oidc| !oidc.sees_second_factor()) {
+        return Ok(Seen::Unknown(
+            "the OpenID provider vouches for a second factor that this node cannot see: write `amr` or `acr` for `second_factor` below `[login.oidc]`; an old proof is refused for all that is of high risk"
+                .to_owned(),
+        ));
+    }
     let seconds = node.config.sessions.fresh_seconds;
     Ok(Seen::Holds(
         "people prove who they are by two factors, and anew for what is of high risk".to_owned(),

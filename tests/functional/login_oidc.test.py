@@ -114,6 +114,11 @@ def who_is_not_known_or_has_no_second_factor_is_refused(node, provider):
     check(node.events("--kind", "session.refuse"), "refused logins are not in the log")
 
 
+def where_there_is_no_browser_the_device_flow_is_named(node, _provider):
+    result = node.run("-o", "json", "login", "--by", "oidc", "--code")
+    check(result.code != 0 and "--by device" in result.err, result.err)
+
+
 def two_duties_by_groups_and_grants_are_none(node, provider):
     node.ok("access", "grant", "alice", "deployer", "--tenant", "acme", "--reason", "a test")
     said = refused(node, provider, ALICE, "SR-CTL-0005")
@@ -201,6 +206,7 @@ if __name__ == "__main__":
                 a_login_by_code_opens_a_session,
                 a_login_by_device_opens_a_session,
                 who_is_not_known_or_has_no_second_factor_is_refused,
+                where_there_is_no_browser_the_device_flow_is_named,
                 two_duties_by_groups_and_grants_are_none,
                 the_provider_may_be_down,
                 an_authority_that_is_not_named_vouches_for_nobody,

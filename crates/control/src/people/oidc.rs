@@ -116,7 +116,10 @@ impl Oidc {
                 flow: Some(Flow::Device(attempt)),
             }));
         }
-        let redirect = redirect.unwrap_or("");
+        let redirect = redirect.ok_or_else(|| {
+            Fail::invalid("a login by `oidc-code` comes back to a browser on the machine of the command line")
+                .help("where there is none, log in with `strongroom login --by device`")
+        })?;
         let bytes = [random::<32>()?, random::<32>()?, random::<32>()?];
         let begun = self.provider.begin_code(&self.net, now(), &bytes, redirect);
         let (attempt, url) = begun.map_err(refused)?;

@@ -14,7 +14,7 @@ NOTHING = {
     "import": "0" * 32, "job": "job_00000000000000000000000000", "key": "key_00000000000000000000000000",
     "receipt": "rcp_00000000000000000000000000", "digest": "1" * 64, "name": "absent", "version": "1",
     "path": "absent", "session": "ses_00000000000000000000000000", "approval": "apr_00000000000000000000000000",
-    "number": "1",
+    "number": "1", "passkey": "1" * 64,
 }
 # A body that each endpoint with one can read.
 BODIES = {
@@ -32,6 +32,10 @@ BODIES = {
     "grant.create": {"role": "auditor", "tenant": "absent", "reason": "to see"},
     "login.begin": {"method": "absent"},
     "login.finish": {"login": "absent"},
+    "login.challenge": {"ticket": "absent"},
+    "login.prove": {"ticket": "absent", "credential": {}},
+    "enrol.challenge": {"secret": "absent"},
+    "enrol.finish": {"secret": "absent", "credential": {}},
     "approval.request": {"operation": "model.export", "resource": "absent/1", "reason": "to see"},
     "approval.decide": {"approve": True},
 }
@@ -53,7 +57,7 @@ class Operation:
         """What a parameter of the path stands for, where its name alone does not say."""
         if parameter != "id":
             return parameter
-        return next(noun for noun in ("import", "key", "receipt", "session", "approval") if f"/{noun}s/" in self.path)
+        return next(noun for noun in ("import", "key", "receipt", "session", "approval", "passkey") if f"/{noun}s/" in self.path)
 
     def at(self, **things):
         """The path, with these things and of all others one that is not there."""

@@ -536,7 +536,7 @@ pub const TABLE: &[Route] = &[
         .says("What the page of a login asks an authenticator for")
         .takes::<PasskeyTicket>()
         .answers::<PasskeyRequest>(),
-    route(Post, "/login/passkey", "login.prove", Change, Stranger, "none")
+    route(Post, "/login/passkey", "login.prove", Change, Stranger, "session.refuse")
         .says("Proves by a passkey who somebody is; who began the login ends it")
         .takes::<PasskeyAnswer>()
         .answers::<PasskeyProof>(),

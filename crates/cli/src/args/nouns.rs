@@ -437,8 +437,8 @@ pub(crate) enum AccessCommand {
     User(UserCommand),
     /// Grant a person a role for a time
     #[command(before_long_help = "Examples:
-  strongroom access grant ann ml-engineer --tenant acme --reason 'trains the classifier'
-  strongroom access grant ben security --for 30d --reason 'on call in May'")]
+  strongroom access grant ann ml-engineer --tenant acme --reason \"trains the classifier\"
+  strongroom access grant ben security --for 30d --reason \"on call in May\"")]
     Grant(GrantArgs),
     /// Take a grant back now; sessions that rest on it are over
     #[command(before_long_help = "Examples:

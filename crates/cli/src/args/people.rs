@@ -53,7 +53,7 @@ impl LoginBy {
 pub(crate) enum UserCommand {
     /// Make a person known: they enrol a passkey by the link that this prints, or log in by the OpenID provider
     #[command(before_long_help = "Examples:
-  strongroom access user create ann --display 'Ann Lee'
+  strongroom access user create ann --display \"Ann Lee\"
   strongroom access user create ben --issuer https://id.example --subject 248289761001")]
     Create {
         /// Their name here; one that was given is not given again
@@ -140,7 +140,7 @@ pub(crate) enum SessionCommand {
 pub(crate) enum ApprovalCommand {
     /// Ask for the approval of another person
     #[command(before_long_help = "Examples:
-  strongroom access approval request model.export classifier/1 --tenant acme --reason 'for the evaluation lab'")]
+  strongroom access approval request model.export classifier/1 --tenant acme --reason \"for the evaluation lab\"")]
     Request {
         /// The operation, as in docs/access.md
         operation: String,
@@ -157,7 +157,7 @@ pub(crate) enum ApprovalCommand {
     List,
     /// Approve what another asked for: for an hour they may do just that
     #[command(before_long_help = "Examples:
-  strongroom access approval approve APPROVAL --reason 'agreed on in the review'")]
+  strongroom access approval approve APPROVAL --reason \"agreed on in the review\"")]
     Approve {
         /// Its id
         id: String,

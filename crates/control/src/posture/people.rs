@@ -7,6 +7,7 @@ use access::approval::{Act, Approval, Decided, NotDecided};
 use access::session::{Lockout, Standing, Times};
 use access::{Circumstances, Policies, Principal, Request, Role};
 use base::Timestamp;
+use posture::{Outcome, Status};
 
 use super::probes::Seen;
 use crate::Fail;
@@ -106,11 +107,10 @@ pub(super) fn split_duties(node: &Arc<Node>) -> Result<Seen, Fail> {
             .to_owned(),
     ];
     if !node.config.two_people() {
-        return Ok(Seen::Broken(
-            "this node asks for no second person: set `two_people = true` below `[access]` in its configuration"
-                .to_owned(),
-            evidence,
-        ));
+        // A node in service cannot be so.
+        let reason = "this development node asks for no second person: set `two_people = true` below `[access]` in its \
+                      configuration";
+        return Ok(Seen::Judged(Outcome { status: Status::Unknown, reason: reason.to_owned(), evidence }));
     }
     Ok(Seen::Holds("no person has two duties, and weights leave by two people".to_owned(), evidence))
 }

@@ -300,6 +300,26 @@ def a_browser_whose_user_is_not_verified_proves_nothing(node):
     people.must(ann.finish(login, code=code))
 
 
+def passkeys_are_of_the_name_that_is_configured(node):
+    """The node starts again under a name of its own: its certificate vouches for it, links lead there, and pages under
+    another name make no passkey that counts."""
+    ann = people.granted(node, "named-ann", "auditor", "acme")
+    node.stop()
+    with open(os.path.join(node.state, "strongroom.toml"), "a") as config:
+        config.write('\n[login.passkeys]\nhost = "node.test"\n')
+    node.start()
+    login = ann.begin()
+    origin, _ = people.apart(login["url"])
+    host, port = origin.split("//")[1].split(":")
+    check(host == "node.test", login["url"])
+    words = ["curl", "--silent", "--show-error", "--cacert", node.ready["management_ca"], "--resolve", f"node.test:{port}:127.0.0.1"]
+    done = subprocess.run([*words, f"{origin}/login"], capture_output=True, text=True, check=False)
+    check("Log in to Strongroom" in done.stdout, f"{done.stdout[:200]} {done.stderr}")
+    refused(ann.prove(login["url"], origin=f"https://localhost:{port}"), 422, "SR-PKY-0007")
+    refused(ann.prove(login["url"], site="localhost"), 422, "SR-PKY-0009")
+    people.must(ann.prove(login["url"]))
+
+
 TESTS = [
     an_enrolment_link_is_good_once,
     a_link_of_one_person_enrols_nobody_else,
@@ -317,6 +337,7 @@ TESTS = [
     pages_are_for_the_network_alone_and_say_how_they_may_be_used,
     a_script_that_gets_into_a_page_does_not_run,
     a_browser_whose_user_is_not_verified_proves_nothing,
+    passkeys_are_of_the_name_that_is_configured,
 ]
 
 if __name__ == "__main__":

@@ -234,6 +234,8 @@ impl Route {
         // A search names a tenant in its query.
         also(self.path.contains('{') || ["audit.search", "access.check"].contains(&self.operation), &[404]);
         also(!matches!(self.input, Input::Empty), &[413, 415]);
+        // Who is not known yet names by a secret what is theirs, by a way that the node has or has not.
+        also(self.who == Who::Stranger, &[404, 409, 422]);
         // The state of the node holds what the warden says of the host.
         also(logged || self.operation == "status", &[409, 422, 507]);
         statuses.sort_unstable();

@@ -272,12 +272,13 @@ fn account(node: &Node, secret: &str) -> Result<User, Fail> {
     let token = Token::parse(Use::Enrolment, token).map_err(|_| over())?;
     let stored = node.meta.read(|tx| tx.platform().get::<User>(&name)).map_err(store_fail)?;
     let user = stored.ok_or_else(over)?.record;
-    let mac = token.mac(&node.key_mac_key.0);
-    let good = |user: &User| {
-        user.enrolment.as_ref().is_some_and(|e| ct_eq(e.mac.as_bytes(), &mac) && now() < at(e.ends_ms))
-            && !user.disabled
-    };
-    if good(&user) { Ok(user) } else { Err(over()) }
+    if is_good(&user, &token.mac(&node.key_mac_key.0), now()) { Ok(user) } else { Err(over()) }
+}
+
+/// Whether what is kept of a token is that of the person's link, and the link is still good.
+fn is_good(user: &User, mac: &[u8; 32], now: Timestamp) -> bool {
+    let enrolment = user.enrolment.as_ref().filter(|_| !user.disabled);
+    enrolment.is_some_and(|link| ct_eq(link.mac.as_bytes(), mac) && now < at(link.ends_ms))
 }
 
 /// The passkeys of a person, the oldest first.
@@ -397,6 +398,8 @@ pub(super) fn wire(user: &Name, passkey: &passkey::Passkey) -> api::Passkey {
 
 #[cfg(test)]
 mod tests {
+    use store::records::Enrolment;
+
     use super::*;
 
     fn proved(redirect: Option<&str>) -> Ceremony {
@@ -442,6 +445,27 @@ mod tests {
         let asked = Ceremony { expires: Timestamp::from_millis(10), redirect: None, stage };
         assert!(matches!(asked.finish(None, None), Ok(Progress::Pending(_))));
         assert_eq!(asked.finish(Some(""), None).unwrap_err().status, 401, "no code is not an empty one");
+    }
+
+    #[test]
+    fn a_link_is_good_until_it_ends_and_for_its_token_alone() {
+        let mut user = User {
+            name: "ann".parse().unwrap(),
+            display: None,
+            subject: None,
+            created_ms: 0,
+            disabled: false,
+            failures: 0,
+            locked_until_ms: None,
+            enrolment: Some(Enrolment { mac: Digest::from_bytes([1; 32]), ends_ms: 100 }),
+        };
+        assert!(is_good(&user, &[1; 32], at(99)));
+        assert!(!is_good(&user, &[1; 32], at(100)), "it has ended");
+        assert!(!is_good(&user, &[2; 32], at(99)), "another token");
+        user.disabled = true;
+        assert!(!is_good(&user, &[1; 32], at(99)), "whoever may not log in enrols nothing");
+        (user.disabled, user.enrolment) = (false, None);
+        assert!(!is_good(&user, &[1; 32], at(99)), "it was used");
     }
 
     #[test]

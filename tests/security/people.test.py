@@ -242,7 +242,7 @@ def sessions_outlive_the_node_and_their_ends_do_too(staff):
 
 
 def the_probes_see_it(staff):
-    found = {c["id"]: c for c in staff.node.run("posture", "run").json()["controls"]}
+    found = {c["id"]: c for c in staff.node.run("-o", "json", "posture", "run").json()["controls"]}
     for control in ("AC-4", "AC-6", "AC-7", "AC-9"):
         check(found[control]["status"] == "pass", found[control])
 

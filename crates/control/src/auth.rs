@@ -274,10 +274,15 @@ fn forbidden(
     (tenant, thing): (Option<&str>, &str),
     decision: &Decision,
 ) -> Fail {
-    let only = |rules: &[&str]| decision.reasons.iter().all(|rule| rules.contains(&rule.as_str()));
-    if !decision.reasons.is_empty() && only(&["fresh-proof", "two-people"]) {
-        // The rest of the decision would be yes.
-        return match only(&["two-people"]) {
+    let allowed = |fresh| {
+        let given = Circumstances { fresh, ..Circumstances::ALL };
+        let (principal, operation) = (identity.as_principal(), route.operation);
+        policies.decide(&access::Request { principal, operation, tenant, resource: thing, given }).allowed
+    };
+    if allowed(true) {
+        // Only what the request did not come with is missing: the proof first, then the approval.
+        let is_fresh = matches!(identity, Identity::Person { fresh: true, .. });
+        return match is_fresh || allowed(false) {
             true => Fail::needs_approval(route.operation, tenant, thing),
             false => Fail::needs_fresh_proof(route.operation),
         };

@@ -54,11 +54,12 @@ pub(super) fn problem(fail: &Fail, id: &str) -> Response {
     };
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     let mut response = build(status, Some("application/problem+json"), Body::from(body), id);
-    if let Some((name, value)) = fail.header.as_deref() {
-        insert(&mut response, HeaderName::from_static(name), value);
-    }
     if status == StatusCode::UNAUTHORIZED {
         insert(&mut response, header::WWW_AUTHENTICATE, "Bearer");
+    }
+    // A failure that says more than its status takes the place of what the status says.
+    if let Some((name, value)) = fail.header.as_deref() {
+        insert(&mut response, HeaderName::from_static(name), value);
     }
     response
 }

@@ -185,7 +185,7 @@ def versions_are_listed_shown_and_compared(rules):
     check(back["removed"] == ["freeze"] and freed in back["rights"], back)
     check("nothing changes" in node.run("policy", "diff", "1", rules.freeze).out, "a file like version 1 differs")
     table = node.run("policy", "show", "2", "--table").out
-    check("| dataset.list | Dataset | yes | yes | yes | yes | yes |" in table, table[-600:])
+    check("| dataset.list | Dataset | - | yes | yes | yes | yes | yes | yes |" in table, table[-600:])
 
 
 def another_program_verifies_the_signature(rules):

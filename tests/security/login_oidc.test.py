@@ -165,23 +165,27 @@ def issuer(node, provider, place=""):
         with open(file, "w") as text:
             text.write(kept.replace(provider.issuer, liar.origin + place).replace("ca_file", "#ca_file"))
         node.start()
-        yield liar.origin + place
-    node.stop()
-    with open(file, "w") as text:
-        text.write(kept)
-    node.start()
+        try:
+            yield liar.origin + place
+        finally:
+            node.stop()
+            with open(file, "w") as text:
+                text.write(kept)
+            node.start()
 
 
 def a_provider_that_hangs_holds_nobody_up(node, provider):
     with issuer(node, provider, "/token-silent"):
-        began, answers = time.monotonic(), []
+        answers = []
+        # Begun before: the first of them asks the provider what it offers.
+        logins = [begin(node) for _ in range(11)]
+        began = time.monotonic()
 
-        def one():
-            begun = begin(node)
+        def one(begun):
             state = parameter(begun["url"], "state")
             answers.append((time.monotonic(), *finish(node, begun["login"], code="x", state=state)[:2], time.monotonic()))
 
-        threads = [threading.Thread(target=one) for _ in range(11)]
+        threads = [threading.Thread(target=one, args=(begun,)) for begun in logins]
         for thread in threads:
             thread.start()
         time.sleep(2)

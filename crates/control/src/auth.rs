@@ -261,7 +261,7 @@ pub(crate) fn authorise(
     let fail = if route.who == Who::Tenant && own.is_some_and(|own| tenant != Some(own)) {
         Fail::not_found("tenant", tenant.unwrap_or(""))
     } else {
-        forbidden(policies, &identity, route, (lies_in, thing), &decision)
+        forbidden(policies, &identity, route, (lies_in, thing), (given, &decision))
     };
     Err(Refusal { fail, decision: Some(Box::new(decision)) })
 }
@@ -272,7 +272,7 @@ fn forbidden(
     identity: &Identity,
     route: &Route,
     (tenant, thing): (Option<&str>, &str),
-    decision: &Decision,
+    (given, decision): (Circumstances, &Decision),
 ) -> Fail {
     let allowed = |fresh| {
         let given = Circumstances { fresh, ..Circumstances::ALL };
@@ -281,8 +281,7 @@ fn forbidden(
     };
     if allowed(true) {
         // Only what the request did not come with is missing: the proof first, then the approval.
-        let is_fresh = matches!(identity, Identity::Person { fresh: true, .. });
-        return match is_fresh || allowed(false) {
+        return match given.fresh || allowed(false) {
             true => Fail::needs_approval(route.operation, tenant, thing),
             false => Fail::needs_fresh_proof(route.operation),
         };

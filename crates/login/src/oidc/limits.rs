@@ -22,8 +22,6 @@ pub const TOKEN_MAX: usize = 64 * 1024;
 pub const DEVICE_MAX: usize = 8 * 1024;
 /// Longest URL of an endpoint, or that people are sent to.
 pub const URL_MAX: usize = 2048;
-/// Longest redirect that a command line may give.
-pub const REDIRECT_MAX: usize = 128;
 /// Longest code, by either flow.
 pub const CODE_MAX: usize = 4096;
 /// Longest code that a person types.

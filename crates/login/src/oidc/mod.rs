@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base::config::{Oidc, SecondFactor};
 use base::{Secret, Timestamp};
-use openidconnect::url::{Host, Url};
 use openidconnect::{PkceCodeChallenge, PkceCodeVerifier};
 use serde::Deserialize;
 
@@ -21,10 +20,11 @@ pub use error::{OidcError, Step};
 pub use exchange::{Answer, Ask, Exchange, NoAnswer};
 pub use proven::Proven;
 
+use crate::loopback::Redirect;
 use discovery::{Keys, Metadata};
 use limits::{
     CODE_MAX, DEVICE_LIFE_S, DEVICE_MAX, KEYS_AGAIN_MS, KEYS_LIFE_MS, METADATA_LIFE_MS, POLL_MAX_S, POLL_S,
-    REDIRECT_MAX, SAID_MAX, SLOW_DOWN_S, TOKEN_MAX, USER_CODE_MAX,
+    SAID_MAX, SLOW_DOWN_S, TOKEN_MAX, USER_CODE_MAX,
 };
 use settings::Settings;
 use token::{Asked, Tokens};
@@ -142,7 +142,7 @@ impl Provider {
         random: &AttemptRandom,
         redirect: &str,
     ) -> Result<(CodeAttempt, String), OidcError> {
-        if !is_loopback_redirect(redirect) {
+        if Redirect::parse(redirect).is_none() {
             return Err(OidcError::Redirect);
         }
         let metadata = self.metadata(net, now)?;
@@ -354,24 +354,4 @@ impl Provider {
         self.known().keys = Some((now, Arc::clone(&fresh)));
         Ok(fresh)
     }
-}
-
-/// RFC 8252 sections 7.3 and 8.3: an address of this machine, as text that has one reading; not `localhost`, which may
-/// resolve to something else.
-fn is_loopback_redirect(text: &str) -> bool {
-    let Some(url) = Url::parse(text).ok().filter(|url| text.len() <= REDIRECT_MAX && url.as_str() == text)
-    else {
-        return false;
-    };
-    let host = match url.host() {
-        Some(Host::Ipv4(address)) => address == std::net::Ipv4Addr::LOCALHOST,
-        Some(Host::Ipv6(address)) => address == std::net::Ipv6Addr::LOCALHOST,
-        _ => false,
-    };
-    host && url.scheme() == "http"
-        && url.port().is_some_and(|port| port != 0)
-        && url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none()
 }

@@ -295,6 +295,9 @@ fn forbidden(
     let fail = Fail::forbidden(format!("role `{}` may not `{}`", identity.role(), route.operation))
         .because(decision.why.clone());
     match may.as_slice() {
+        _ if identity.is_operator() => {
+            fail.help("see which rules of your own are in force with `strongroom policy show latest`")
+        }
         [] | ["security"] => {
             fail.help("this is for the operator of the node; see who you are with `strongroom whoami`")
         }

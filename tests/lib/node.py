@@ -128,6 +128,29 @@ class Node:
                 pass
         return text
 
+    def refused_start(self, *words):
+        """Starts it and waits until control says one of these words; it never gets ready. What control said."""
+        log, ready = os.path.join(self.state, "logs", "control.log"), self.path("never.json")
+        os.remove(log)
+        self.process = subprocess.Popen(
+            [PROGRAM, "dev", "--state", self.state, "--ready-file", ready, "--no-context"],
+            env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )
+
+        def said():
+            check(not os.path.exists(ready), "the node started")
+            try:
+                with open(log, errors="replace") as file:
+                    text = file.read()
+            except FileNotFoundError:
+                return None
+            return text if any(word in text for word in words) else None
+
+        try:
+            return wait_for("the refusal", said, 30, 0.05)
+        finally:
+            self.kill_all()
+
     def stop(self):
         """In order, as Ctrl-C does."""
         if self.process and self.process.poll() is None:

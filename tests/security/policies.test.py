@@ -8,13 +8,12 @@ import json
 import os
 import shutil
 import struct
-import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import api  # noqa: E402
 import work  # noqa: E402
-from node import PROGRAM, Node, check, close, flip, run_tests, wait_for  # noqa: E402
+from node import Node, check, close, flip, run_tests  # noqa: E402
 
 ROLES = ("auditor", "tenant-admin", "ml-engineer", "deployer")
 # As much as can be said: everything, to everybody.
@@ -105,29 +104,6 @@ def the_operator_cannot_be_locked_out(attack):
     node.ok("policy", "withdraw", "--reason", "the control")
 
 
-def refused_start(node, words):
-    """Starts the node and waits for what control says; the node never gets ready."""
-    log, ready = os.path.join(node.state, "logs", "control.log"), node.path("never.json")
-    os.remove(log)
-    node.process = subprocess.Popen(
-        [PROGRAM, "dev", "--state", node.state, "--ready-file", ready, "--no-context"],
-        env=node.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )
-
-    def said():
-        check(not os.path.exists(ready), "the node started")
-        if not os.path.exists(log):
-            return None
-        with open(log, errors="replace") as file:
-            text = file.read()
-        return text if any(word in text for word in words) else None
-
-    try:
-        return wait_for("the refusal", said, 30, 0.05)
-    finally:
-        node.kill_all()
-
-
 def keep(node, name):
     aside = node.path(name)
     os.makedirs(aside)
@@ -159,7 +135,7 @@ def a_database_that_was_set_back_brings_no_old_rules_back(attack):
     node.stop()
     newest = keep(node, "with the lock")
     put_back(node, older)
-    text = refused_start(node, ["set back or replaced"])
+    text = node.refused_start("set back or replaced")
     check("set back or replaced" in text, text[-2000:])
     put_back(node, newest)
     node.start()
@@ -176,7 +152,7 @@ def a_database_with_a_changed_bit_is_refused(attack):
     for path in glob.glob(os.path.join(node.state, "control", "metadata.db*")):
         if not path.endswith("-shm"):
             flip(path)
-    refused_start(node, ["metadata database"])
+    node.refused_start("metadata database")
     put_back(node, newest)
     node.start()
     check(node.ok("policy", "show", "latest")["in_force"], "the control")

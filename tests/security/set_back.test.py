@@ -4,11 +4,10 @@
 import glob
 import os
 import shutil
-import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from node import PROGRAM, Node, check, close, run_tests, wait_for  # noqa: E402
+from node import Node, check, close, run_tests  # noqa: E402
 
 
 def database(node):
@@ -42,30 +41,6 @@ def revoked(node):
     return {k["id"]: k["revoked"] for k in node.ok("key", "list", "--tenant", "acme")["items"]}
 
 
-def refused_start(node):
-    """Starts it and waits for the refusal; the whole message."""
-    log, ready = os.path.join(node.state, "logs", "control.log"), node.path("never.json")
-    os.remove(log)
-    node.process = subprocess.Popen(
-        [PROGRAM, "dev", "--state", node.state, "--ready-file", ready, "--no-context"],
-        env=node.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )
-
-    def said():
-        check(not os.path.exists(ready), "the node started")
-        try:
-            with open(log) as file:
-                text = file.read()
-        except FileNotFoundError:
-            return None
-        return text if "accept-set-back" in text else None
-
-    try:
-        return wait_for("the refusal", said, 30, 0.05)
-    finally:
-        node.kill_all()
-
-
 def a_kill_in_the_middle_of_work_is_no_set_back(node):
     node.ok("tenant", "create", "acme")
     for n in range(8):
@@ -85,7 +60,7 @@ def an_older_copy_is_refused_and_the_log_says_so(node):
     node.stop()
     node.newest = keep(node, "newest")
     put_back(node, node.aside)
-    text = refused_start(node)
+    text = node.refused_start("accept-set-back")
     check("was set back or replaced" in text, text[-3000:])
     node.key = key
 
@@ -93,7 +68,7 @@ def an_older_copy_is_refused_and_the_log_says_so(node):
 def a_copy_without_its_write_ahead_log_or_none_at_all_is_refused(node):
     put_back(node, node.newest)
     os.remove(os.path.join(node.state, "control", "metadata.db"))
-    text = refused_start(node)
+    text = node.refused_start("accept-set-back")
     check("was set back or replaced" in text, text[-3000:])
 
 
@@ -113,12 +88,12 @@ def the_newest_is_taken_again(node):
 def an_operator_can_take_the_older_one_once(node):
     node.stop()
     put_back(node, node.aside)
-    text = refused_start(node)
+    text = node.refused_start("accept-set-back")
     words = text.split("by writing `")[1].split("`")[0]
     path = os.path.join(node.state, "control", "accept-set-back")
     with open(path, "w") as file:
         file.write("1/2\n")
-    refused_start(node)
+    node.refused_start("accept-set-back")
     with open(path, "w") as file:
         file.write(words + "\n")
     node.start()
@@ -133,7 +108,7 @@ def an_operator_can_take_the_older_one_once(node):
     put_back(node, node.aside)
     with open(path, "w") as file:
         file.write(words + "\n")
-    refused_start(node)
+    node.refused_start("accept-set-back")
     os.remove(path)
 
 

@@ -53,7 +53,7 @@ pub(crate) struct Proof {
     pub(crate) method: &'static str,
     /// When the person proved it.
     pub(crate) proved: Timestamp,
-    /// Roles that groups of the provider give for this session alone.
+    /// Roles that groups of the provider give to this login alone.
     pub(crate) groups: Vec<(Option<Name>, UserRole)>,
 }
 
@@ -149,7 +149,7 @@ pub(super) fn open(
     Ok(wire)
 }
 
-/// What the person is granted, and what groups give for this session.
+/// What the person is granted, and what groups give to this login.
 fn choices(node: &Node, proof: &Proof) -> Result<Vec<Choice>, Fail> {
     let granted = grants::of(node, &proof.user)?.into_iter().filter(|g| grants::is_live(g, now()));
     let granted = granted.map(|g: Grant| Choice {

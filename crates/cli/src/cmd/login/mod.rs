@@ -57,8 +57,7 @@ pub(crate) fn login(session: &Session, args: &LoginArgs) -> Result<Answer, Failu
     let (place, _) = session.place()?;
     write_login(&place, &token)?;
     Ok(Answer::record(&opened, session_columns()).hint(
-        "commands of this user to that node now come from this session; `strongroom logout` ends it"
-            .to_owned(),
+        "the commands that follow act as this person at that node; `strongroom logout` ends that".to_owned(),
     ))
 }
 

@@ -9,6 +9,7 @@ use base::id::SessionId;
 use base::{Digest, Timestamp};
 use net::token::{Token, Use};
 use store::StoreError;
+use store::meta::Stored;
 use store::records::{Grant, Session as Record, User, UserRole};
 
 use super::{
@@ -20,8 +21,9 @@ use crate::node::{store_fail, time};
 
 /// Live sessions of one person; the one that was used longest ago ends for a new one.
 const LIVE_MAX: usize = 32;
-/// How long a session that has ended can still be seen.
+/// How long a session that has ended can still be seen, and how many of one person: all of them fit on one page.
 const KEPT_MS: u64 = 7 * 86_400_000;
+const KEPT_MAX: usize = 200;
 /// When a session was last used is written down this often at most; what is lost at a crash makes it end earlier.
 const WRITTEN_EVERY_MS: u64 = 60_000;
 
@@ -203,10 +205,13 @@ fn make_room(node: &Node, user: &Name, now: Timestamp) -> Result<(), Fail> {
     let made = node.meta.transaction(|tx| {
         let rows = tx.of(user);
         let all = rows.list::<Record>(&PageRequest::default())?.items;
-        let (mut live, ended): (Vec<_>, Vec<_>) = all
+        let (mut live, mut ended): (Vec<_>, Vec<_>) = all
             .into_iter()
             .partition(|stored| times(node, &stored.record).standing(&limits, now) == Standing::Live);
-        for old in ended.iter().filter(|s| now.millis_since(at(s.record.ends_ms)) > KEPT_MS) {
+        ended.sort_by_key(|stored| std::cmp::Reverse(stored.record.ends_ms));
+        let is_old = |stored: &Stored<Record>| now.millis_since(at(stored.record.ends_ms)) > KEPT_MS;
+        let going = ended.iter().enumerate().filter(|(n, stored)| *n >= KEPT_MAX || is_old(stored));
+        for (_, old) in going {
             node.seen.forget(old.record.id);
             rows.delete::<Record>(&old.record.id, old.rev)?;
         }

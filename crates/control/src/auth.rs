@@ -20,6 +20,9 @@ use crate::{Fail, people, services};
 /// Refusals logged one by one within a minute; more are counted and logged as one entry.
 const REFUSALS_A_MINUTE: usize = 60;
 
+/// Whose requests under way those of who oversees the node count as: no tenant has such a name.
+const OF_THE_NODE: &str = "(node)";
+
 /// Who calls, as authentication found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Identity {
@@ -81,7 +84,7 @@ impl Identity {
     /// Whose share of the requests under way its own are: its tenant's; who oversees the node has one together.
     pub(crate) fn share(&self) -> Option<&str> {
         match self {
-            Self::Person { tenant: None, .. } => Some(Role::Security.as_str()),
+            Self::Person { tenant: None, .. } => Some(OF_THE_NODE),
             _ => self.confined_to(),
         }
     }

@@ -1,5 +1,6 @@
 //! Why a request was not done: what the caller is told, and what stays in the node's own log.
 
+use api::shape::REASON_MAX;
 use base::Explain;
 
 /// A failure with its place in the API: status, stable code, message, cause and next step.
@@ -281,6 +282,16 @@ impl Fail {
             None => self.title.clone(),
         }
     }
+}
+
+/// Why something is done, as whoever does it says for the log: one line.
+pub(crate) fn reason(text: &str) -> Result<&str, Fail> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > REASON_MAX || text.chars().any(char::is_control) {
+        let wanted = format!("say why, in one line of at most {REASON_MAX} characters: `--reason TEXT`");
+        return Err(Fail::invalid(wanted));
+    }
+    Ok(text)
 }
 
 /// Text from outside, made safe for a terminal and short.

@@ -11,7 +11,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::Page;
-use api::shape::REASON_MAX;
 use base::Digest;
 use base::id::JobId;
 use base::names::Name;
@@ -268,11 +267,7 @@ pub(crate) fn resume(
     reason: &str,
 ) -> Result<api::Job, Fail> {
     let job = find(node, tenant, id)?;
-    if reason.trim().is_empty() || reason.chars().count() > REASON_MAX {
-        return Err(Fail::invalid(format!(
-            "say why the job goes on, in at most {REASON_MAX} characters: `--reason TEXT`"
-        )));
-    }
+    let reason = crate::fail::reason(reason)?;
     let event =
         Event::new(EventKind::JobResume, Phase::Intent, Outcome::Unknown, now().as_millis(), correlation()?)
             .tenant(tenant.as_str())

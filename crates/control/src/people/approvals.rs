@@ -52,7 +52,7 @@ pub(crate) fn request(
     principal: &Principal,
     request: &ApprovalRequest,
 ) -> Result<api::Approval, Fail> {
-    let reason = reason(&request.reason)?;
+    let reason = reason(&request.reason)?.to_owned();
     let rules = node.policies.get();
     let operation = rules.policies.operations().get(&request.operation);
     let operation = operation.filter(|operation| operation.needs().approved).ok_or_else(|| {
@@ -173,7 +173,7 @@ pub(crate) fn decide(
     id: &str,
     decision: &ApprovalDecide,
 ) -> Result<api::Approval, Fail> {
-    let answer = decision.reason.as_deref().map(reason).transpose()?;
+    let answer = decision.reason.as_deref().map(reason).transpose()?.map(str::to_owned);
     let Identity::Person { .. } = &**principal else {
         return Err(Fail::forbidden("only a person in a session approves"));
     };

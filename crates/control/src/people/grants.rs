@@ -48,7 +48,7 @@ pub(crate) fn create(
             api::shape::GRANT_HOURS_MAX
         )));
     }
-    let reason = reason(&request.reason)?;
+    let reason = reason(&request.reason)?.to_owned();
     let tenant: Option<Name> = match (&request.tenant, of_record(role).is_a_tenants()) {
         (Some(name), true) => Some(name.parse().map_err(|_| Fail::not_found("tenant", name))?),
         (None, false) => None,

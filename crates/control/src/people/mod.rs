@@ -36,6 +36,7 @@ pub(crate) use users::{create, disable, enrol, list, show};
 use crate::Fail;
 use crate::auth::{By, Principal};
 use crate::clock::now;
+use crate::fail::reason;
 use crate::node::{Node, correlation, store_fail};
 
 /// The role of a record.
@@ -97,18 +98,6 @@ fn event(kind: EventKind, user: &Name) -> Result<Event, Fail> {
 fn find(node: &Node, name: &Name) -> Result<store::records::User, Fail> {
     let stored = node.meta.read(|tx| tx.platform().get::<store::records::User>(name)).map_err(store_fail)?;
     Ok(stored.ok_or_else(|| Fail::not_found("person", name.as_str()))?.record)
-}
-
-/// Why something is done, for the log.
-fn reason(text: &str) -> Result<String, Fail> {
-    let max = api::shape::REASON_MAX;
-    let text = text.trim();
-    if text.is_empty() || text.chars().count() > max || text.chars().any(char::is_control) {
-        return Err(Fail::invalid(format!(
-            "say why, in one line of at most {max} characters: `--reason TEXT`"
-        )));
-    }
-    Ok(text.to_owned())
 }
 
 fn at(millis: u64) -> Timestamp {

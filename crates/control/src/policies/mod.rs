@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use access::{Circumstances, Policies, Principal as Asking, Request, Role, Suite, TESTS_TEXT_MAX};
-use api::shape::REASON_MAX;
 use api::{AccessAnswer, Page, PolicyApply, PolicyVersion, PolicyWithdraw};
 use base::Digest;
 use base::names::Name;
@@ -20,6 +19,7 @@ use store::{MetaStore, PageRequest, StoreError};
 use crate::Fail;
 use crate::auth::{By, Principal};
 use crate::clock::now;
+use crate::fail::reason;
 use crate::keeper::Keeper;
 use crate::node::{Node, correlation, store_fail, time};
 use crate::policies::stored::{Statement, Version};
@@ -166,14 +166,6 @@ pub(crate) fn withdraw(
 fn another_in_force(rules: &Rules) -> Fail {
     Fail::conflict(format!("version {} of the node's own rules is in force", rules.version))
         .help("see who applied it, and why, with `strongroom policy list`")
-}
-
-fn reason(text: &str) -> Result<&str, Fail> {
-    if text.trim().is_empty() || text.chars().count() > REASON_MAX || text.chars().any(char::is_control) {
-        let wanted = format!("say why, in at most {REASON_MAX} printable characters: `--reason TEXT`");
-        return Err(Fail::invalid(wanted));
-    }
-    Ok(text)
 }
 
 /// Tests that came with the version in force. Those of a version that does not verify are not known.

@@ -239,7 +239,7 @@ fn tests_that_fail_are_told_with_their_reason() {
 #[test]
 fn a_reason_is_printable_and_bounded() {
     assert_eq!(reason("ticket 1"), Ok("ticket 1"));
-    for bad in ["", "  ", "a\u{1b}[2J", "a\nb", &"x".repeat(REASON_MAX + 1)] {
+    for bad in ["", "  ", "a\u{1b}[2J", "a\nb", &"x".repeat(api::shape::REASON_MAX + 1)] {
         assert_eq!(reason(bad).unwrap_err().status, 400, "{bad:?}");
     }
 }

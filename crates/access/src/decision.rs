@@ -63,11 +63,25 @@ pub struct Circumstances {
     pub fresh: bool,
     /// Another person approved it.
     pub approved: bool,
+    /// Where the node stands.
+    pub mode: Mode,
+}
+
+/// Where a node stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// It works.
+    #[default]
+    Normal,
+    /// Nothing of a tenant is used or changed.
+    Safe,
+    /// As in safe mode, with more for the operator at the machine, for a while.
+    BreakGlass,
 }
 
 impl Circumstances {
     /// Everything that an operation may need.
-    pub const ALL: Self = Self { fresh: true, approved: true };
+    pub const ALL: Self = Self { fresh: true, approved: true, mode: Mode::Normal };
 
     /// As needs, for people.
     pub fn words(self) -> Vec<&'static str> {

@@ -26,7 +26,7 @@ pub mod session;
 mod suite;
 
 pub use change::{Change, Right};
-pub use decision::{Circumstances, Decision, Principal, Request};
+pub use decision::{Circumstances, Decision, Mode, Principal, Request};
 pub use error::PolicyError;
 pub use own::{OWN_MAX, own_rules};
 pub use role::{Role, UnknownRole};

@@ -18,7 +18,7 @@ use base::names::Name;
 use serde::Deserialize;
 
 use crate::rules::printable;
-use crate::{Circumstances, Decision, Policies, PolicyError, Principal, Request, Role};
+use crate::{Circumstances, Decision, Mode, Policies, PolicyError, Principal, Request, Role};
 
 /// Longest text of tests, in bytes: 1,000 tests of 128 bytes, rounded up.
 pub const TESTS_TEXT_MAX: usize = 128 * 1024;
@@ -176,7 +176,7 @@ impl Test {
             resource: row.resource,
             allow,
             rule: row.rule,
-            given: Circumstances { fresh: row.fresh, approved: row.approved },
+            given: Circumstances { fresh: row.fresh, approved: row.approved, mode: Mode::Normal },
         })
     }
 

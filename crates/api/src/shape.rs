@@ -74,6 +74,8 @@ shapes! {
     };
     /// A version in a path: a number from 1, or `latest`.
     Version = { "type": "string", "pattern": r"^([1-9][0-9]{0,18}|latest)$" };
+    /// An Ed25519 signature, 128 lower-case hex digits.
+    Signature = { "type": "string", "pattern": "^[0-9a-f]{128}$" };
     /// SHA-256, 64 lower-case hex digits.
     Sha256 = { "type": "string", "pattern": "^[0-9a-f]{64}$" };
     /// The digest of an image, with or without `sha256:`; in a path also its first eight digits or more.

@@ -4,13 +4,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::shape::{self, SchemaOf};
 use crate::{
-    AccessAnswer, Approval, ApprovalDecide, ApprovalRequest, Certificate, Checkpoint, Dataset, Document,
-    Egress, Endpoint, EndpointDeploy, EnrolAnswer, EnrolBegin, Entries, File, Grant, GrantCreate,
-    IdentityRenew, Image, Import, ImportBegin, Imported, Job, JobEvent, JobResume, JobRun, Key, KeyCreate,
-    LogFiles, Login, LoginBegin, LoginFinish, LoginMethods, LoginResult, Model, Page, Passkey, PasskeyAnswer,
-    PasskeyCreation, PasskeyProof, PasskeyRequest, PasskeyTicket, PolicyApply, PolicyVersion, PolicyWithdraw,
-    Posture, Receipt, Service, ServiceCreate, Session, Status, TenantCreate, User, UserCreate, Verification,
-    WhoAmI,
+    AccessAnswer, Approval, ApprovalDecide, ApprovalRequest, BreakGlassOpen, BreakGlassSeal, Certificate,
+    Checkpoint, Dataset, Document, Egress, Endpoint, EndpointDeploy, EnrolAnswer, EnrolBegin, Entries, File,
+    Grant, GrantCreate, IdentityRenew, Image, Import, ImportBegin, Imported, Job, JobEvent, JobResume,
+    JobRun, Key, KeyCreate, LogFiles, Login, LoginBegin, LoginFinish, LoginMethods, LoginResult, Model, Page,
+    Passkey, PasskeyAnswer, PasskeyCreation, PasskeyProof, PasskeyRequest, PasskeyTicket, PolicyApply,
+    PolicyVersion, PolicyWithdraw, Posture, Receipt, SafeMode, SafeModeEnter, SafeModeLeave, Service,
+    ServiceCreate, Session, Status, TenantCreate, User, UserCreate, Verification, WhoAmI,
 };
 
 /// HTTP method.
@@ -609,6 +609,29 @@ pub const TABLE: &[Route] = &[
     .takes::<PolicyWithdraw>()
     .answers::<PolicyVersion>()
     .creates(),
+    route(Get, "/safe-mode", "safe_mode.show", Read, Operator, "none")
+        .says("Whether the node is in safe mode, why, and who can lift it")
+        .answers::<SafeMode>(),
+    // The node stands in the path: whoever approves it approves that.
+    route(Post, "/safe-mode/{name}/enter", "safe_mode.enter", Destructive, Operator, "safe_mode.enter")
+        .says("Enters safe mode: every key of a tenant is dropped and everything of theirs is ended")
+        .takes::<SafeModeEnter>()
+        .answers::<SafeMode>(),
+    route(Post, "/safe-mode/{name}/leave", "safe_mode.leave", Change, Operator, "safe_mode.leave")
+        .says("Leaves safe mode, by two holders of recovery codes")
+        .takes::<SafeModeLeave>()
+        .answers::<SafeMode>(),
+    route(Post, "/break-glass/seal", "break_glass.seal", Change, Operator, "break_glass.seal")
+        .says("Makes these the holders of recovery codes, in the place of those before")
+        .takes::<BreakGlassSeal>()
+        .answers::<SafeMode>(),
+    route(Post, "/break-glass/open", "break_glass.open", Destructive, Operator, "break_glass.open")
+        .says("Opens break-glass for a while, by a holder of a recovery code; the node enters safe mode")
+        .takes::<BreakGlassOpen>()
+        .answers::<SafeMode>(),
+    route(Post, "/break-glass/close", "break_glass.close", Change, Operator, "break_glass.close")
+        .says("Closes break-glass before its time; the node stays in safe mode")
+        .answers::<SafeMode>(),
     route(Get, "/egress", "egress.list", Read, Any, "none")
         .says("Bytes of models that left within a day, by principal")
         .lists::<Egress>(),

@@ -45,15 +45,17 @@ impl<T: Document> Document for Page<T> {
 }
 
 mod people;
+mod recovery;
 
 pub use people::*;
+pub use recovery::*;
 
 wire! {
     /// State of the node. Problems come first.
     "strongroom.status/1" pub struct Status {
         /// What is wrong now, worst first.
         problems: Vec<String>,
-        /// `normal`, `degraded`.
+        /// `normal`, `degraded`, `safe`.
         state: String,
         /// `dev` or `production`.
         mode: String,

@@ -119,9 +119,12 @@ pub const fn class_of(kind: EventKind) -> Class {
         | K::MetadataSetBack
         | K::EgressAlarm
         | K::EgressRefuse
-        | K::PolicyUnverified => class(Form::Finding, 1),
+        | K::PolicyUnverified
+        | K::SafeModeEnter
+        | K::BreakGlassOpen
+        | K::RecoveryRefuse => class(Form::Finding, 1),
         // Compliance Finding: 1 Create.
-        K::PostureRun => class(Form::Compliance, 1),
+        K::PostureRun | K::BreakGlassDrill => class(Form::Compliance, 1),
         // Scan Activity: 2 Completed.
         K::ModelInspect => class(Form::Scan, 2),
         // Module Activity: 1 Load, 2 Unload.
@@ -141,6 +144,9 @@ pub const fn class_of(kind: EventKind) -> Class {
         K::AccessRefuse => other(Form::Api, "Access"),
         K::ApprovalRequest => other(Form::Api, "Ask for approval"),
         K::ApprovalDecide => other(Form::Api, "Decide on approval"),
+        K::SafeModeLeave => other(Form::Api, "Leave safe mode"),
+        K::BreakGlassSeal => other(Form::Api, "Make recovery codes"),
+        K::BreakGlassClose => other(Form::Api, "Close break-glass"),
         // Entity Management: 1 Create, 2 Read, 11 Deactivate.
         K::TenantCreate | K::BomCreate | K::ApiKeyCreate | K::ScopeCreate | K::ServiceCreate => {
             class(Form::Entity, 1)

@@ -37,7 +37,8 @@ pub fn crockford(bits: u128) -> String {
         .collect()
 }
 
-fn uncrockford(text: &str) -> Option<u128> {
+/// The 128 bits of 26 such characters.
+pub fn uncrockford(text: &str) -> Option<u128> {
     if text.len() != TEXT_LEN {
         return None;
     }

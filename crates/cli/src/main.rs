@@ -24,6 +24,7 @@ mod identity;
 mod names;
 mod output;
 mod progress;
+mod recovery_code;
 mod rootfs;
 mod session;
 mod walk;

@@ -31,6 +31,7 @@ pub(crate) struct Session {
     server: Option<ServerUrl>,
     ca: Option<PathBuf>,
     identity: Option<PathBuf>,
+    no_input: bool,
 }
 
 impl Session {
@@ -53,7 +54,13 @@ impl Session {
             server: global.server.clone(),
             ca: global.ca.clone(),
             identity: global.identity.clone(),
+            no_input: global.no_input,
         }
+    }
+
+    /// Whether somebody can be asked.
+    pub(crate) fn can_ask(&self) -> bool {
+        !self.no_input && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
     }
 
     /// The `--state` flag.

@@ -244,6 +244,35 @@ pub(crate) fn evidence(
     Ok(found)
 }
 
+/// The newest entry of a kind that is taken, in the newest part of the log: its index and itself.
+pub(crate) fn newest(
+    node: &Node,
+    kind: &str,
+    takes: impl Fn(&serde_json::Value) -> bool,
+) -> Result<Option<(u64, serde_json::Value)>, Fail> {
+    let log = LogDir::of(node);
+    let size = log.head_of(node.keeper.status()?.log_size)?.size;
+    let first = size.get().saturating_sub(SCAN_MAX);
+    let mut end = size.get();
+    while end > first {
+        let begin = end.saturating_sub(STEP).max(first);
+        let batch = read_entries(&log, size, LeafIndex::new(begin), end.saturating_sub(begin))
+            .map_err(|e| Fail::explained(500, &e))?;
+        let entries: Vec<(u64, _)> = (begin..end).zip(batch).collect();
+        for (at, bytes) in entries.into_iter().rev() {
+            if audit::entry::parse(&bytes).is_some_and(|parsed| parsed.event == kind) {
+                let entry =
+                    serde_json::from_slice(&bytes).map_err(|e| Fail::internal("an entry is not JSON", e))?;
+                if takes(&entry) {
+                    return Ok(Some((at, entry)));
+                }
+            }
+        }
+        end = begin;
+    }
+    Ok(None)
+}
+
 /// The files that make up the log as of now, the checkpoint last.
 pub(crate) fn files(node: &Arc<Node>, principal: &Principal) -> Result<LogFiles, Fail> {
     let log = LogDir::of(node);

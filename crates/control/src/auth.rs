@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use access::approval::Act;
-use access::{Circumstances, Decision, Operation, Policies, Role};
+use access::{Circumstances, Decision, Mode, Operation, Policies, Role};
 use api::{Route, Who};
 use base::Timestamp;
 use base::id::SessionId;
@@ -230,13 +230,14 @@ pub(crate) fn circumstances(
     (tenant, thing): (Option<&str>, &str),
 ) -> Result<Circumstances, Fail> {
     let fresh = matches!(identity, Identity::Person { fresh: true, .. });
+    let mode = node.recovery.mode(&node.keeper)?;
     let needs = policies.operations().get(route.operation).map(Operation::needs).unwrap_or_default();
     if !needs.approved {
-        return Ok(Circumstances { fresh, approved: false });
+        return Ok(Circumstances { fresh, approved: false, mode });
     }
     let act = Act { by: &identity.actor(), operation: route.operation, tenant, resource: thing };
     let approved = !node.config.two_people() || people::is_approved(node, &act)?;
-    Ok(Circumstances { fresh, approved })
+    Ok(Circumstances { fresh, approved, mode })
 }
 
 /// Whether this caller may call this endpoint for this tenant and thing: the one place where that is decided. What a
@@ -282,6 +283,14 @@ fn forbidden(
         let (principal, operation) = (identity.as_principal(), route.operation);
         policies.decide(&access::Request { principal, operation, tenant, resource: thing, given }).allowed
     };
+    if given.mode != Mode::Normal {
+        let normal = Circumstances { mode: Mode::Normal, ..given };
+        let (principal, operation) = (identity.as_principal(), route.operation);
+        let request = access::Request { principal, operation, tenant, resource: thing, given: normal };
+        if policies.decide(&request).allowed {
+            return Fail::in_safe_mode(route.operation);
+        }
+    }
     if allowed(true) {
         // Only what the request did not come with is missing: the proof first, then the approval.
         return match given.fresh || allowed(false) {

@@ -226,6 +226,19 @@ fn must_be_released_by_another(
     Err(refusal.fail)
 }
 
+/// In safe mode: writes down that nothing is served. It is served again after that.
+pub(crate) fn rest(node: &Arc<Node>) {
+    let rested = node.every::<Endpoint>(is_active).and_then(|records| {
+        let reason = Some("the node is in safe mode; it is served again after that".to_owned());
+        let rest =
+            |record| set_state(node, record, EndpointState::Starting, reason.clone(), Vec::new()).map(drop);
+        records.iter().try_for_each(rest)
+    });
+    if let Err(fail) = rested {
+        crate::log::line("endpoint", &fail.line());
+    }
+}
+
 /// Serves again what was served before control was restarted.
 pub(crate) fn restore(node: &Arc<Node>) {
     let before = match node.every::<Endpoint>(is_active) {
@@ -538,6 +551,10 @@ pub(crate) fn push_soon(node: &Node) {
 
 /// Pushes the policy to the gateway and waits until it is in force.
 pub(crate) fn push_now(node: &Node) -> Result<(), Fail> {
+    if node.recovery.began_safe {
+        // There is no gateway in safe mode; the next one gets all of it.
+        return Ok(());
+    }
     let _one = node.endpoints.pushing.lock().unwrap_or_else(PoisonError::into_inner);
     node.endpoints.dirty.store(false, Ordering::Release);
     let snapshot = snapshot(node)?;

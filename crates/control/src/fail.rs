@@ -101,6 +101,17 @@ impl Fail {
         Self::make(403, "SR-ACC-0002", title, Some(&help))
     }
 
+    /// What is not done in safe mode.
+    pub fn in_safe_mode(operation: &str) -> Self {
+        let title = format!("the node is in safe mode, in which `{operation}` is not done");
+        Self::make(
+            503,
+            "SR-RES-0001",
+            title,
+            Some("see why, and who can lift it, with `strongroom safe-mode status`"),
+        )
+    }
+
     /// Who made it does not release it.
     pub fn made_by_the_same(thing: &str, who: &str) -> Self {
         let title = format!("`{thing}` was made by `{who}`, who does not release it: that takes another");

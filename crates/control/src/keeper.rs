@@ -260,7 +260,7 @@ fn refusal_status(code: &str) -> u16 {
         "SR-KPR-0021" => 429,
         // A disk that does not take the log or the key set.
         "SR-KPR-0002" | "SR-KPR-0009" | "SR-KPR-0012" => 507,
-        "SR-KPR-0011" | "SR-KEY-0004" => 503,
+        "SR-KPR-0011" | "SR-KEY-0004" | "SR-KPR-0024" => 503,
         _ => 422,
     }
 }

@@ -35,6 +35,7 @@ mod people;
 mod plane;
 mod policies;
 mod posture;
+mod recovery;
 mod rollback;
 mod run;
 mod services;
@@ -123,13 +124,21 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let node = Arc::new(open(config, plane)?);
     announce(&node)?;
     sweep(&node)?;
-    let pusher = Arc::clone(&node);
-    thread("gateway-policy", move || endpoints::keep_pushing(&pusher))?;
     let restorer = Arc::clone(&node);
-    thread("restore", move || {
-        jobs::restore(&restorer);
-        endpoints::restore(&restorer);
-    })?;
+    // In safe mode there is no gateway, and nothing of a tenant goes on.
+    if node.recovery.began_safe {
+        thread("rest", move || {
+            jobs::rest(&restorer);
+            endpoints::rest(&restorer);
+        })?;
+    } else {
+        let pusher = Arc::clone(&node);
+        thread("gateway-policy", move || endpoints::keep_pushing(&pusher))?;
+        thread("restore", move || {
+            jobs::restore(&restorer);
+            endpoints::restore(&restorer);
+        })?;
+    }
     let path = node.config.control_socket();
     let socket = |source| RunError::Socket { path: path.display().to_string(), source };
     runtime.block_on(async {
@@ -208,6 +217,7 @@ fn open(config: Config, plane: Option<Plane>) -> Result<Node, Fail> {
         log::line("store", &format!("{swept} unfinished objects of an earlier run were removed"));
     }
     let keys = public_keys(&config)?;
+    let recovery = recovery::Recovery::open(&keeper)?;
     let policies = policies::InForce::open(&meta, &keys.policy_pem)?;
     policies.report(&keeper)?;
     Ok(Node {
@@ -219,6 +229,7 @@ fn open(config: Config, plane: Option<Plane>) -> Result<Node, Fail> {
         keys,
         key_mac_key,
         policies,
+        recovery,
         refusals: auth::RefusalLog::default(),
         plane,
         imports: imports::Imports::default(),

@@ -40,6 +40,8 @@ pub(crate) struct Node {
     pub(crate) key_mac_key: ops::snapshot::MacKey,
     /// Who may do what.
     pub(crate) policies: crate::policies::InForce,
+    /// Safe mode and break-glass.
+    pub(crate) recovery: crate::recovery::Recovery,
     pub(crate) refusals: RefusalLog,
     /// The management plane, if it listens.
     pub(crate) plane: Option<Plane>,

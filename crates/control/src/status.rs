@@ -11,7 +11,7 @@ use store::{PageRequest, StoreError};
 
 use crate::auth::{Identity, Principal};
 use crate::node::{Node, store_fail};
-use crate::{Fail, endpoints, people};
+use crate::{Fail, endpoints, people, recovery};
 
 pub(crate) fn whoami(node: &Node, principal: &Principal) -> Result<WhoAmI, Fail> {
     let tenant = principal.confined_to().map(str::to_owned);
@@ -41,8 +41,19 @@ pub(crate) fn status(node: &Arc<Node>, principal: &Principal) -> Result<Status, 
     let operator = principal.confined_to().is_none();
     let features = if operator { features(node)? } else { Vec::new() };
     let mut problems = if operator { problems(node)? } else { Vec::new() };
-    let gateway = endpoints::address(node).map(|a| format!("https://{a}"));
-    if gateway.is_none() {
+    let safe = recovery::show(node)?;
+    let gateway = endpoints::address(node).filter(|_| !safe.safe).map(|a| format!("https://{a}"));
+    if safe.safe {
+        // Whose reasons they are is not every tenant's to know.
+        let why = safe.reason.as_ref().filter(|_| operator).map(|why| format!(": {why}")).unwrap_or_default();
+        problems.insert(0, format!("the node is in safe mode{why}"));
+        if let Some(open) = safe.break_glass.as_ref().filter(|_| operator) {
+            problems.insert(
+                0,
+                format!("break-glass is open until {}, by {}: {}", open.ends, open.holder, open.reason),
+            );
+        }
+    } else if gateway.is_none() {
         problems.insert(0, "the gateway does not listen".to_owned());
     }
     if !keeper.separated {
@@ -56,7 +67,12 @@ pub(crate) fn status(node: &Arc<Node>, principal: &Principal) -> Result<Status, 
     }
     let counts = if operator { counts(node)? } else { BTreeMap::new() };
     Ok(Status {
-        state: if problems.is_empty() { "normal" } else { "degraded" }.to_owned(),
+        state: match (safe.safe, problems.is_empty()) {
+            (true, _) => "safe",
+            (_, true) => "normal",
+            (_, false) => "degraded",
+        }
+        .to_owned(),
         problems,
         mode: match node.config.mode {
             Mode::Dev => "dev",

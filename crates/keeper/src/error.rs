@@ -14,7 +14,7 @@ use vault::keys::KeyError;
 /// Everything that can go wrong in the keeper.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeeperError {
-    #[error("usage: strongroom-keeper --config FILE [--init]")]
+    #[error("usage: strongroom-keeper --config FILE [--init | --leave-safe-mode]")]
     Usage,
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -71,6 +71,14 @@ pub(crate) enum KeeperError {
     Budget(String),
     #[error("an order to the warden is authorised by an intent")]
     NotIntent,
+    #[error("the node is in safe mode: no key of a tenant is used")]
+    SafeMode,
+    #[error("{0}")]
+    Recovery(&'static str),
+    #[error("{0}")]
+    Codes(&'static str),
+    #[error("`{}` is damaged, so whether the node is in safe mode is not known", .0.display())]
+    RecoveryFile(PathBuf),
     #[error("the blob says key version {0}, which this scope does not have")]
     KeyVersion(u64),
 }
@@ -148,6 +156,10 @@ impl Explain for KeeperError {
             Self::Budget(_) => "SR-KPR-0021",
             Self::NotIntent => "SR-KPR-0022",
             Self::KeyVersion(_) => "SR-KPR-0023",
+            Self::SafeMode => "SR-KPR-0024",
+            Self::Recovery(_) => "SR-KPR-0025",
+            Self::RecoveryFile(_) => "SR-KPR-0026",
+            Self::Codes(_) => "SR-KPR-0027",
         }
     }
 
@@ -164,6 +176,9 @@ impl Explain for KeeperError {
             | Self::NoScope(_)
             | Self::Budget(_)
             | Self::NotIntent
+            | Self::SafeMode
+            | Self::Recovery(_)
+            | Self::Codes(_)
             | Self::KeyVersion(_) => Fault::Caller,
             Self::Note(_) => Fault::Platform,
             _ => Fault::Operator,
@@ -186,6 +201,10 @@ impl Explain for KeeperError {
             Self::Append(_) => "free space on the disk of the log, then see `strongroom status`",
             Self::Mode { .. } => "use another state directory: dev and production never share one",
             Self::NoRootKey(_) => "restore the root key from its backup, or make a new node's with --init",
+            Self::SafeMode | Self::Recovery(_) | Self::Codes(_) => {
+                "see where the node stands with `strongroom safe-mode status`"
+            }
+            Self::RecoveryFile(_) => "restore the file from a backup of the keeper's directory",
             Self::Budget(_) => "see what was released with `strongroom audit search key.release`",
             _ => "see the state of the node with `strongroom status`",
         })

@@ -94,6 +94,8 @@ pub(crate) struct KeySet {
     scopes: BTreeMap<KeyScope, ScopeKeys>,
     /// 32-byte secrets of signing keys, as key types that wipe themselves.
     signing: BTreeMap<Signing, Kek>,
+    /// Whether the keys of tenants were wiped: then none is made either, for it would take the place of one on the disk.
+    forgotten: bool,
 }
 
 impl KeySet {
@@ -104,7 +106,14 @@ impl KeySet {
     pub(crate) fn open(state: &State) -> Result<Self, KeeperError> {
         let path = state.dir.join("keys");
         let (file, bytes) = open_file(&path)?;
-        let mut this = Self { path, file, broken: false, scopes: BTreeMap::new(), signing: BTreeMap::new() };
+        let mut this = Self {
+            path,
+            file,
+            broken: false,
+            scopes: BTreeMap::new(),
+            signing: BTreeMap::new(),
+            forgotten: false,
+        };
         let mut at = 0;
         loop {
             match frame::next(&bytes, at) {
@@ -129,7 +138,19 @@ impl KeySet {
 
     /// The keys of a scope.
     pub(crate) fn scope(&self, scope: &KeyScope) -> Result<&ScopeKeys, KeeperError> {
+        self.barred(scope)?;
         self.scopes.get(scope).ok_or_else(|| KeeperError::NoScope(scope.to_string()))
+    }
+
+    /// Wipes the keys of every tenant and job from memory; those of the node itself stay.
+    pub(crate) fn forget_tenants(&mut self) {
+        self.forgotten = true;
+        self.scopes.retain(|scope, _| is_nodes(scope));
+    }
+
+    /// Refuses a tenant's scope after their keys were wiped.
+    fn barred(&self, scope: &KeyScope) -> Result<(), KeeperError> {
+        if self.forgotten && !is_nodes(scope) { Err(KeeperError::SafeMode) } else { Ok(()) }
     }
 
     /// Lets `use_it` see the secret of a signing key.
@@ -147,6 +168,7 @@ impl KeySet {
     /// # Errors
     /// The tenant of a job has no keys, or the disk did not take the record: then nothing is made.
     pub(crate) fn create(&mut self, state: &State, scope: &KeyScope) -> Result<Option<u64>, KeeperError> {
+        self.barred(scope)?;
         if self.scopes.contains_key(scope) {
             return Ok(None);
         }
@@ -265,6 +287,11 @@ impl KeySet {
             .and_then(|()| self.file.sync_all())
             .map_err(KeeperError::file("mending", &path))
     }
+}
+
+/// Whether a scope is the node's own, which its database is sealed under.
+fn is_nodes(scope: &KeyScope) -> bool {
+    scope.tenant().as_str() == vault::scope::NODE
 }
 
 /// A record does not load.

@@ -19,6 +19,8 @@ mod keys;
 mod limits;
 mod log;
 mod policy;
+mod recovery;
+mod safe;
 mod server;
 mod service;
 mod state;
@@ -37,6 +39,7 @@ use crate::clock::Clock;
 use crate::error::KeeperError;
 use crate::keys::{KeySet, Signing};
 use crate::log::Identity;
+use crate::recovery::Recovery;
 use crate::service::{Service, Signers};
 use crate::state::State;
 
@@ -67,22 +70,25 @@ struct Arguments {
     config: PathBuf,
     /// Make the keys of a new node and end.
     init: bool,
+    /// Leave safe mode without recovery codes, with the node down, and end.
+    leave_safe_mode: bool,
 }
 
 fn arguments(mut words: impl Iterator<Item = std::ffi::OsString>) -> Result<Arguments, KeeperError> {
-    let (mut config, mut init) = (None, false);
+    let (mut config, mut init, mut leave_safe_mode) = (None, false, false);
     while let Some(word) = words.next() {
         match word.to_str() {
             Some("--config") if config.is_none() => config = words.next().map(PathBuf::from),
-            Some("--init") => init = true,
+            Some("--init") if !leave_safe_mode => init = true,
+            Some("--leave-safe-mode") if !init => leave_safe_mode = true,
             _ => return Err(KeeperError::Usage),
         }
     }
-    Ok(Arguments { config: config.ok_or(KeeperError::Usage)?, init })
+    Ok(Arguments { config: config.ok_or(KeeperError::Usage)?, init, leave_safe_mode })
 }
 
 fn run(words: impl Iterator<Item = std::ffi::OsString>) -> Result<(), KeeperError> {
-    let Arguments { config: path, init } = arguments(words)?;
+    let Arguments { config: path, init, leave_safe_mode } = arguments(words)?;
     harden();
     let config = read_config(&path)?;
     let uid = rustix::process::geteuid().as_raw();
@@ -93,6 +99,10 @@ fn run(words: impl Iterator<Item = std::ffi::OsString>) -> Result<(), KeeperErro
     let keys = KeySet::open(&state)?;
     if init {
         return Ok(());
+    }
+    let mut recovery = Recovery::open(state.dir.clone())?;
+    if leave_safe_mode {
+        return recovery.leave_offline();
     }
     let origin = audit::origin(config.mode, &config.node);
     let signer = keys.signing(Signing::Log, |seed| Signer::new(&origin, seed))??;
@@ -120,7 +130,8 @@ fn run(words: impl Iterator<Item = std::ffi::OsString>) -> Result<(), KeeperErro
     }
     // Who may connect is the directory's business, who may ask what is decided by user id: see `policy`.
     let listener = link::Listener::bind(&socket, 0o666)?;
-    let service = Arc::new(Service::new(config, state, keys, signers, log));
+    let service = Arc::new(Service::new(config, state, keys, signers, log, recovery));
+    service.tell_offline()?;
     server::run(&listener, &service)
 }
 

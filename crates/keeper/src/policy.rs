@@ -59,6 +59,10 @@ const fn operation(request: &Request) -> (&'static str, &'static [Role]) {
         Request::ObjectName { .. } => ("object name", &[Control]),
         Request::AppendBound { .. } => ("append with a generation", &[Control]),
         Request::Bound {} => ("generation", &[Control]),
+        Request::Recovery {} => ("recovery", &[Control, Gateway, Warden]),
+        Request::EnterSafe { .. } => ("enter safe mode", &[Control, Warden]),
+        Request::Recover { .. } => ("recover", &[Control]),
+        Request::CloseWindow { .. } => ("close break-glass", &[Control]),
     }
 }
 
@@ -80,7 +84,18 @@ pub(crate) fn may_report(role: Role, kind: EventKind) -> Result<(), KeeperError>
     use EventKind as K;
     let own = matches!(
         kind,
-        K::ScopeCreate | K::KeyWrap | K::KeyRelease | K::Sign | K::BudgetExhausted | K::LogTailDropped
+        K::ScopeCreate
+            | K::KeyWrap
+            | K::KeyRelease
+            | K::Sign
+            | K::BudgetExhausted
+            | K::LogTailDropped
+            | K::SafeModeEnter
+            | K::SafeModeLeave
+            | K::BreakGlassSeal
+            | K::BreakGlassOpen
+            | K::BreakGlassClose
+            | K::RecoveryRefuse
     );
     let allowed = match role {
         Role::Control => !own,

@@ -22,6 +22,7 @@ use crate::keys::{KeySet, Signing};
 use crate::limits::{BUDGET_WINDOW_MS, RELEASES_PER_HOUR};
 use crate::log::{Log, Pending};
 use crate::policy;
+use crate::recovery::Recovery;
 use crate::state::State;
 
 /// The public halves and signers of the platform's keys.
@@ -75,15 +76,17 @@ struct Budget {
 pub(crate) struct Service {
     config: Config,
     state: State,
-    keys: Mutex<KeySet>,
+    pub(crate) keys: Mutex<KeySet>,
     signers: Signers,
     log: Log,
     budgets: Mutex<BTreeMap<String, Budget>>,
     /// Scopes whose making is not told to its end in the log.
     untold: Mutex<BTreeSet<KeyScope>>,
+    /// Safe mode, break-glass, and who may lift them.
+    pub(crate) recovery: Mutex<Recovery>,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -109,10 +112,30 @@ pub(crate) fn provider_text(info: ProviderInfo) -> String {
 }
 
 impl Service {
-    pub(crate) fn new(config: Config, state: State, keys: KeySet, signers: Signers, log: Log) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        state: State,
+        mut keys: KeySet,
+        signers: Signers,
+        log: Log,
+        recovery: Recovery,
+    ) -> Self {
+        if recovery.is_safe() {
+            keys.forget_tenants();
+        }
         let budgets = Mutex::new(BTreeMap::new());
         let untold = Mutex::new(BTreeSet::new());
-        Self { config, state, keys: Mutex::new(keys), signers, log, budgets, untold }
+        let (keys, recovery) = (Mutex::new(keys), Mutex::new(recovery));
+        Self { config, state, keys, signers, log, budgets, untold, recovery }
+    }
+
+    pub(crate) const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Unix milliseconds.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.log.identity().clock.wall().as_millis()
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -158,6 +181,14 @@ impl Service {
                 self.sign(kind, &digest, &tenant, &subject, correlation)
             }
             Request::Authorise { operation, event } => self.authorise(peer, &operation, event),
+            Request::Recovery {} => self.recovery(),
+            Request::EnterSafe { reason, actor, correlation } => {
+                self.enter_safe(&reason, &actor, correlation)
+            }
+            Request::Recover { act, proofs, actor, correlation } => {
+                self.recover(act, &proofs, &actor, correlation)
+            }
+            Request::CloseWindow { actor, correlation } => self.close_window(&actor, correlation),
             Request::ObjectName { scope, digest } => {
                 let keys = locked(&self.keys);
                 let name = object_name(&keys.scope(&key_scope(&scope)?)?.address, &digest);
@@ -200,13 +231,12 @@ impl Service {
     }
 
     /// One entry of the keeper's own, durable when this returns.
-    fn record(&self, event: Event) -> Result<u64, KeeperError> {
+    pub(crate) fn record(&self, event: Event) -> Result<u64, KeeperError> {
         Ok(self.log.append_own(vec![event])?)
     }
 
-    fn event(&self, kind: EventKind, outcome: Outcome, correlation: u128) -> Event {
-        let now = self.log.identity().clock.wall().as_millis();
-        Event::new(kind, Phase::Outcome, outcome, now, correlation)
+    pub(crate) fn event(&self, kind: EventKind, outcome: Outcome, correlation: u128) -> Event {
+        Event::new(kind, Phase::Outcome, outcome, self.now_ms(), correlation)
     }
 
     fn create_scope(&self, scope: &Scope, correlation: u128) -> Result<Response, KeeperError> {
@@ -331,6 +361,7 @@ impl Service {
         subject: &str,
         correlation: u128,
     ) -> Result<Response, KeeperError> {
+        self.may_sign(kind)?;
         let event = self.event(EventKind::Sign, Outcome::Success, correlation).tenant(tenant).asset(
             kind.name(),
             subject,

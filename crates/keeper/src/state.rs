@@ -12,6 +12,9 @@ use zeroize::Zeroize;
 use crate::clock;
 use crate::error::KeeperError;
 
+/// Longest root key or mode marker.
+const KEY_FILE_MAX: u64 = 64;
+
 /// The directory, locked for this process while it lives.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -56,14 +59,14 @@ impl State {
             write_new(&dir.join("mode"), marker(config.mode).as_bytes())?;
             sync_dir(&dir)?;
         }
-        let mut bytes = read_private(&path)?.ok_or(KeeperError::NoRootKey(path))?;
+        let mut bytes = read_private(&path, KEY_FILE_MAX)?.ok_or(KeeperError::NoRootKey(path))?;
         let root = KeyFileProvider::new(&mut bytes, config.mode == Mode::Dev)?;
         Ok(Self { dir, root, _lock: lock })
     }
 }
 
 fn check_mode(dir: &Path, wanted: Mode, may_make: bool) -> Result<(), KeeperError> {
-    let found = match read_private(&dir.join("mode"))? {
+    let found = match read_private(&dir.join("mode"), KEY_FILE_MAX)? {
         None if may_make => return Ok(()),
         None => return Err(KeeperError::NoRootKey(dir.join("root.key"))),
         Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -114,7 +117,7 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), KeeperError> {
 ///
 /// # Errors
 /// Others may read it too.
-fn read_private(path: &Path) -> Result<Option<Vec<u8>>, KeeperError> {
+pub(crate) fn read_private(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, KeeperError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -125,8 +128,29 @@ fn read_private(path: &Path) -> Result<Option<Vec<u8>>, KeeperError> {
         return Err(KeeperError::Open { path: path.to_path_buf(), mode });
     }
     let mut bytes = Vec::with_capacity(64);
-    file.take(64).read_to_end(&mut bytes).map_err(KeeperError::file("reading", path))?;
+    file.take(limit).read_to_end(&mut bytes).map_err(KeeperError::file("reading", path))?;
     Ok(Some(bytes))
+}
+
+/// Replaces a private file, whole or not at all, durably.
+pub(crate) fn replace_private(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), KeeperError> {
+    let (path, fresh) = (dir.join(name), dir.join(format!("{name}.new")));
+    // Left by a write that was cut off.
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(KeeperError::file("removing", &fresh)(error));
+        }
+        _ => {}
+    }
+    write_new(&fresh, bytes)?;
+    // Root may write here with the node down; the keeper must be able to read it after.
+    if rustix::process::geteuid().is_root() {
+        let owner = fs::metadata(dir).map_err(KeeperError::file("looking at", dir))?;
+        std::os::unix::fs::chown(&fresh, Some(owner.uid()), Some(owner.gid()))
+            .map_err(KeeperError::file("handing over", &fresh))?;
+    }
+    fs::rename(&fresh, &path).map_err(KeeperError::file("placing", &path))?;
+    sync_dir(dir)
 }
 
 /// Makes names in a directory durable.

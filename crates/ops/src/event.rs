@@ -160,6 +160,20 @@ names! {
         191 PolicyWithdraw = "policy.withdraw",
         /// The newest version of the node's own rules does not verify: nothing is done until the operator mends it.
         192 PolicyUnverified = "policy.unverified",
+        /// The node entered safe mode.
+        200 SafeModeEnter = "safe_mode.enter",
+        /// The node left safe mode.
+        201 SafeModeLeave = "safe_mode.leave",
+        /// Recovery codes were made, or replaced.
+        202 BreakGlassSeal = "break_glass.seal",
+        /// A window of break-glass was opened.
+        203 BreakGlassOpen = "break_glass.open",
+        /// A window of break-glass ended.
+        204 BreakGlassClose = "break_glass.close",
+        /// An act under recovery codes was refused.
+        205 RecoveryRefuse = "recovery.refuse",
+        /// The probe of break-glass ran within a window.
+        206 BreakGlassDrill = "break_glass.drill",
     }
 }
 

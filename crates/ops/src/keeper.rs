@@ -7,6 +7,7 @@ use base::id::JobId;
 
 use crate::event::Event;
 use crate::receipt::Receipt;
+use crate::recovery::{Act, HOLDERS_MAX, Proof, State};
 use crate::{Key32, List, Text};
 
 /// Most events in one `Append`.
@@ -150,6 +151,29 @@ choice! {
             generation: Generation },
         /// The newest generation in the log. Control.
         11 Bound {},
+        /// Safe mode and break-glass: where the node stands. All.
+        12 Recovery {},
+        /// Enters safe mode: acts first and is logged after; whoever is in it already stays in it. Control, warden.
+        13 EnterSafe { /// Why, for the log.
+            reason: Text<1024>,
+            /// Who causes it, as in events.
+            actor: Text<128>,
+            /// Joins it to what caused it.
+            correlation: u128 },
+        /// An act of holders of recovery codes. Control.
+        14 Recover { /// What.
+            act: Act,
+            /// Their signatures.
+            proofs: List<Proof, HOLDERS_MAX>,
+            /// Who brings it, as in events.
+            actor: Text<128>,
+            /// Joins it to what caused it.
+            correlation: u128 },
+        /// Ends the window of break-glass; the node stays in safe mode. Control.
+        15 CloseWindow { /// Who ends it, as in events.
+            actor: Text<128>,
+            /// Joins it to what caused it.
+            correlation: u128 },
     }
 }
 
@@ -205,6 +229,9 @@ choice! {
         /// To `Bound`.
         11 Bound { /// None where the log has none yet.
             generation: Option<Generation> },
+        /// To `Recovery`, `EnterSafe`, `Recover` and `CloseWindow`: where the node stands by then.
+        12 Recovery { /// Where.
+            state: State },
         /// The operation was not done.
         10 Refused { /// Stable code, `SR-KEY-0001`.
             code: Text<16>,

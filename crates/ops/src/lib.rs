@@ -16,6 +16,7 @@ pub mod inference;
 pub mod keeper;
 pub mod porter;
 pub mod receipt;
+pub mod recovery;
 pub mod snapshot;
 pub mod warden;
 

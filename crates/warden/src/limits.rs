@@ -38,6 +38,9 @@ pub(crate) const BREAKER_RESTARTS: usize = 8;
 pub(crate) const BREAKER_MS: u64 = 60_000;
 /// How long a process of the node has to leave in order.
 pub(crate) const LEAVE_MS: u64 = 5_000;
+/// How often the keeper is asked whether the node is in safe mode. What a tenant runs goes on for no longer than this
+/// after its keys were dropped.
+pub(crate) const MODE_EVERY_MS: u64 = 250;
 /// Longest sleep of the main loop.
 pub(crate) const TICK_MS: u64 = 1_000;
 /// Sockets that wait to be accepted by a model process.

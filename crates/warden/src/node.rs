@@ -25,6 +25,7 @@ const ENDING: [i32; 2] = [2, 15];
 /// Index of each process in [`Node::services`].
 const KEEPER: usize = 0;
 const CONTROL: usize = 1;
+const GATEWAY: usize = 2;
 
 /// Everything of a node.
 struct Node {
@@ -38,6 +39,10 @@ struct Node {
     signals: OwnedFd,
     /// When the line to the keeper is tried again.
     line_due_ms: u64,
+    /// Whether what runs is what runs in safe mode.
+    safe: bool,
+    /// When the window of break-glass that was last told of began.
+    window_ms: Option<u64>,
 }
 
 /// Exit status by which the keeper says that the log was tampered with.
@@ -127,6 +132,8 @@ fn start(
         server: Server::new(listener),
         signals,
         line_due_ms: 0,
+        safe: false,
+        window_ms: None,
     })
 }
 
@@ -168,10 +175,59 @@ impl Node {
                 return Err(WardenError::Service(KEEPER_NAME));
             }
         }
+        if self.follow_mode() {
+            return Ok(());
+        }
         for index in CONTROL..self.services.len() {
             self.start_service(index);
         }
         Ok(())
+    }
+
+    /// Does what the mode asks for where the keeper says another than before; that is all that the warden takes from
+    /// anybody about it. What tenants run ends in safe mode, and nothing answers inference; control starts anew either
+    /// way, so that nothing of what it held outlives the change.
+    fn follow_mode(&mut self) -> bool {
+        let Some(state) = self.keeper.state() else { return false };
+        let (safe, window) = (state.safe.clone(), state.window.clone());
+        if window.as_ref().map(|w| w.since_ms) != self.window_ms {
+            self.window_ms = window.as_ref().map(|w| w.since_ms);
+            say(&match window {
+                Some(w) => format!("ALARM: break-glass was opened by {}: {}", w.holder, w.reason),
+                None => "break-glass is closed".to_owned(),
+            });
+        }
+        if safe.is_some() == self.safe {
+            if self.safe {
+                // What could not be ended at once.
+                self.end_runs();
+            }
+            return false;
+        }
+        self.safe = safe.is_some();
+        self.runs.bar(self.safe);
+        // Told first, so that it does not take the end of runs for a failure of theirs.
+        self.services[CONTROL].renew();
+        match safe {
+            Some(safe) => {
+                say(&format!("ALARM: the node is in safe mode, by {}: {}", safe.by, safe.reason));
+                self.services[GATEWAY].end();
+                self.end_runs();
+            }
+            None => {
+                say("the node left safe mode");
+                self.services[GATEWAY].renew();
+            }
+        }
+        true
+    }
+
+    /// Ends what tenants run, and says so.
+    fn end_runs(&mut self) {
+        for (run, tenant) in self.runs.end_all() {
+            let event = sandbox_end(run, &tenant).detail("cause", "safe-mode");
+            self.keeper.tell(event);
+        }
     }
 
     /// Connects to the keeper and learns its receipt key.
@@ -208,6 +264,7 @@ impl Node {
             self.runs.tick();
             self.tend_services();
             self.tend_line();
+            self.follow_mode();
             for source in self.wait()? {
                 match source {
                     Source::Signal => {
@@ -235,7 +292,8 @@ impl Node {
         }
         all.extend(self.runs.waits().into_iter().map(|(fd, token)| (fd, Source::Run(token))));
         let now = now_ms();
-        let due = self.services.iter().filter_map(Service::due_ms).chain(self.runs.deadline_ms()).min();
+        let due = self.services.iter().filter_map(Service::due_ms);
+        let due = due.chain(self.runs.deadline_ms()).chain(self.keeper.due_ms()).min();
         let sleep = due.map_or(TICK_MS, |at| at.saturating_sub(now).min(TICK_MS));
         let timeout = Timespec {
             tv_sec: i64::try_from(sleep / 1000).unwrap_or(1),
@@ -282,13 +340,8 @@ impl Node {
             Some(RunEvent::Ended(run, tenant, cause, code)) => {
                 let id = base::id::RunId::from_bits(run).to_string();
                 say(&format!("{id} of {tenant} ended: {cause} {code}"));
-                let event =
-                    Event::new(EventKind::SandboxEnd, Phase::Observed, Outcome::Success, wall_ms(), run)
-                        .tenant(&tenant)
-                        .asset("run", &id, None)
-                        .detail("cause", cause.name())
-                        .detail("code", &code.to_string());
-                self.keeper.tell(event);
+                let event = sandbox_end(run, &tenant).detail("cause", cause.name());
+                self.keeper.tell(event.detail("code", &code.to_string()));
             }
             Some(RunEvent::PorterEnded(run, tenant, code)) => {
                 let id = base::id::RunId::from_bits(run).to_string();
@@ -305,8 +358,12 @@ impl Node {
         if index == KEEPER {
             self.keeper.drop_line();
         }
-        let event = component(EventKind::ComponentStop, name, Outcome::Failure)
-            .severity(Severity::High)
+        let (outcome, severity) = match after {
+            After::Meant => (Outcome::Success, Severity::Informational),
+            After::Again(_) | After::GivenUp => (Outcome::Failure, Severity::High),
+        };
+        let event = component(EventKind::ComponentStop, name, outcome)
+            .severity(severity)
             .detail("exit_code", &code.map_or_else(|| "signal".to_owned(), |c| c.to_string()));
         self.keeper.tell(event);
         if index == KEEPER && code == Some(KEEPER_TAMPER) {
@@ -322,6 +379,9 @@ impl Node {
     fn tend_services(&mut self) {
         let now = now_ms();
         for index in 0..self.services.len() {
+            if let Some(service) = self.services.get_mut(index) {
+                service.tend();
+            }
             if self.services.get(index).and_then(Service::due_ms).is_some_and(|at| now >= at) {
                 self.start_service(index);
             }
@@ -356,6 +416,14 @@ impl Node {
             }
         }
     }
+}
+
+fn sandbox_end(run: u128, tenant: &str) -> Event {
+    Event::new(EventKind::SandboxEnd, Phase::Observed, Outcome::Success, wall_ms(), run).tenant(tenant).asset(
+        "run",
+        &base::id::RunId::from_bits(run).to_string(),
+        None,
+    )
 }
 
 fn component(kind: EventKind, name: &str, outcome: Outcome) -> Event {

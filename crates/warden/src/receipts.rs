@@ -201,6 +201,21 @@ mod tests {
         }
     }
 
+    /// In safe mode nothing of a tenant starts or goes on; a new operation must be put here to be one of those that
+    /// stop, remove or look.
+    #[test]
+    fn in_safe_mode_orders_stop_remove_and_look() {
+        let goes = ["start_porter", "freeze_mount", "start", "signal", "thaw"];
+        for operation in operations() {
+            assert_eq!(
+                crate::runs::makes_go(&operation),
+                goes.contains(&operation.name()),
+                "{}",
+                operation.name()
+            );
+        }
+    }
+
     /// Each order that needs one, with every receipt that is not its own.
     #[test]
     fn no_order_is_admitted_by_another_receipt_than_its_own() {

@@ -161,6 +161,8 @@ pub(crate) enum Event {
 pub(crate) struct Runs {
     settings: Settings,
     runs: BTreeMap<u128, Run>,
+    /// In safe mode nothing of a tenant is started or goes on.
+    barred: bool,
 }
 
 /// Done, nothing to hand over.
@@ -183,6 +185,18 @@ fn sockets(pids: &[u32]) -> Result<Reply, WardenError> {
     Ok(Reply::Now(Response::Sockets { sockets: List::clip(found), hidden: List::clip(hidden) }, Vec::new()))
 }
 
+/// What starts something of a tenant, or lets it go on.
+pub(crate) const fn makes_go(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::StartPorter { .. }
+            | Operation::FreezeMount { .. }
+            | Operation::Start { .. }
+            | Operation::Signal { .. }
+            | Operation::Thaw { .. }
+    )
+}
+
 fn state(operation: &'static str, why: &'static str) -> WardenError {
     WardenError::State { operation, why }
 }
@@ -194,7 +208,7 @@ fn text(value: &str) -> Result<CString, WardenError> {
 impl Runs {
     pub(crate) fn new(settings: Settings) -> Self {
         settings.layout.clear();
-        Self { settings, runs: BTreeMap::new() }
+        Self { settings, runs: BTreeMap::new(), barred: false }
     }
 
     /// Performs one order, whose receipt is checked.
@@ -202,6 +216,9 @@ impl Runs {
     /// # Errors
     /// [`WardenError`]; an order that fails leaves the run as it was.
     pub(crate) fn perform(&mut self, operation: &Operation, asked: Asked) -> Result<Reply, WardenError> {
+        if self.barred && makes_go(operation) {
+            return Err(state(operation.name(), "the node is in safe mode"));
+        }
         match operation {
             Operation::Probe {} => {
                 let features = host::probe::probe(&self.settings.layout);
@@ -283,12 +300,27 @@ impl Runs {
         done()
     }
 
-    /// Ends every run, when the node ends.
+    /// Whether nothing of a tenant may be started or go on from here.
+    pub(crate) fn bar(&mut self, barred: bool) {
+        self.barred = barred;
+    }
+
+    /// Ends every run, and says which ended, with their tenants. What the kernel does not end in time is left.
+    pub(crate) fn end_all(&mut self) -> Vec<(u128, String)> {
+        let runs: Vec<_> = self.runs.iter().map(|(id, run)| (*id, run.tenant.clone())).collect();
+        let ended = runs.into_iter().filter(|(id, _)| match self.destroy(*id) {
+            Ok(_) => true,
+            Err(error) => {
+                crate::say(&format!("a run cannot be ended: {}", base::error::chain(&error)));
+                false
+            }
+        });
+        ended.collect()
+    }
+
+    /// Ends every run, when the node ends. What is left ends with this process: pipes close, death signals fire.
     pub(crate) fn end(&mut self) {
-        for run in self.runs.values_mut() {
-            // What cannot be ended in order ends with this process: pipes close, death signals fire.
-            let _left = run.end_all();
-        }
+        self.end_all();
         self.runs.clear();
         self.settings.layout.close();
     }

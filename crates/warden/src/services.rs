@@ -13,7 +13,7 @@ use host::program::Program;
 
 use crate::clock::now_ms;
 use crate::error::WardenError;
-use crate::limits::{BACK_OFF_MS, BREAKER_MS, BREAKER_RESTARTS};
+use crate::limits::{BACK_OFF_MS, BREAKER_MS, BREAKER_RESTARTS, LEAVE_MS};
 
 /// One process of the node.
 #[derive(Debug)]
@@ -29,6 +29,21 @@ pub(crate) struct Service {
     again_ms: Option<u64>,
     pause_ms: u64,
     restarts: Vec<u64>,
+    /// How it is meant to be.
+    wanted: Wanted,
+    /// When it is killed, after it was asked to leave.
+    kill_ms: Option<u64>,
+}
+
+/// How a process of the node is meant to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// Running.
+    Up,
+    /// Running anew: it is ending, and that is no failure.
+    Anew,
+    /// Not running.
+    Down,
 }
 
 /// What became of a process that ended.
@@ -38,6 +53,8 @@ pub(crate) enum After {
     Again(u64),
     /// It stays down.
     GivenUp,
+    /// It was meant to end; if it is to run it is started again at once.
+    Meant,
 }
 
 impl Service {
@@ -65,6 +82,8 @@ impl Service {
             again_ms: None,
             pause_ms: BACK_OFF_MS.0,
             restarts: Vec::new(),
+            wanted: Wanted::Up,
+            kill_ms: None,
         })
     }
 
@@ -104,7 +123,45 @@ impl Service {
     /// It has ended: reaps it and decides what follows.
     pub(crate) fn ended(&mut self) -> (Option<u8>, After) {
         let code = self.process.take().and_then(|p| host::reap(&p).ok().flatten());
-        (code, self.back_off())
+        self.kill_ms = None;
+        let after = match self.wanted {
+            Wanted::Up => self.back_off(),
+            Wanted::Down => After::Meant,
+            Wanted::Anew => {
+                self.bring();
+                After::Meant
+            }
+        };
+        (code, after)
+    }
+
+    /// It is to run, from its beginning: if it runs it is asked to leave, and started when it has.
+    pub(crate) fn renew(&mut self) {
+        if self.process.is_none() {
+            return self.bring();
+        }
+        self.wanted = Wanted::Anew;
+        self.leave(false);
+        self.kill_ms = Some(now_ms().saturating_add(LEAVE_MS));
+    }
+
+    /// It is not to run.
+    pub(crate) fn end(&mut self) {
+        self.wanted = Wanted::Down;
+        self.again_ms = None;
+        self.leave(true);
+    }
+
+    fn bring(&mut self) {
+        self.wanted = Wanted::Up;
+        self.again_ms = Some(now_ms());
+    }
+
+    /// Kills what was asked to leave and did not in its time.
+    pub(crate) fn tend(&mut self) {
+        if self.kill_ms.is_some_and(|at| now_ms() >= at) {
+            self.leave(true);
+        }
     }
 
     /// Plans the next start.

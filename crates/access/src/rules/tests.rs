@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -260,7 +262,7 @@ fn what_is_of_high_risk_needs_a_fresh_proof_and_what_needs_two_people_an_approva
     let person = Principal::User { id: "ann", role: Role::TenantAdmin, tenant: Some("acme") };
     let key = Principal::Key { id: "key_1", role: Role::TenantAdmin, tenant: "acme" };
     let ask = |principal, operation, fresh, approved| {
-        let given = Circumstances { fresh, approved };
+        let given = Circumstances { fresh, approved, ..Circumstances::ALL };
         let request = Request { principal, operation, tenant: Some("acme"), resource: "x", given };
         policies.decide(&request).reasons.join(" ")
     };
@@ -286,8 +288,107 @@ fn what_is_of_high_risk_needs_a_fresh_proof_and_what_needs_two_people_an_approva
     }
     let needs = |operation: &str| policies.operations()[operation].needs();
     assert_eq!(needs("model.export"), Circumstances::ALL);
-    assert_eq!(needs("endpoint.deploy"), Circumstances { fresh: true, approved: false });
+    assert_eq!(needs("endpoint.deploy"), Circumstances { approved: false, ..Circumstances::ALL });
     assert_eq!(needs("job.run"), Circumstances::default());
+}
+
+/// Every operation that this principal may do in this mode, with all that it needs.
+fn may_in(principal: Principal<'_>, mode: Mode) -> BTreeSet<String> {
+    let policies = shipped();
+    let given = Circumstances { mode, ..Circumstances::ALL };
+    let may = |operation: &&String| {
+        policies.decide(&Request { principal, operation, tenant: Some("acme"), resource: "x", given }).allowed
+    };
+    policies.operations().keys().filter(may).cloned().collect()
+}
+
+/// What safe mode leaves only looks, takes rights away, or is about safe mode itself.
+#[test]
+fn in_safe_mode_nothing_is_used_or_changed() {
+    let looks =
+        [".list", ".show", ".search", ".files", ".file", ".watch", ".check", ".signature", ".openapi"];
+    let others = [
+        "bom.export",
+        "posture.run",
+        "status",
+        "whoami",
+        "key.revoke",
+        "service.revoke",
+        "grant.revoke",
+        "passkey.revoke",
+        "session.revoke",
+        "session.end",
+        "user.disable",
+        "safe_mode.enter",
+        "safe_mode.leave",
+        "break_glass.seal",
+        "break_glass.open",
+        "break_glass.close",
+    ];
+    for role in Role::ALL {
+        let principal = Principal::example(role, "acme");
+        let (normal, safe) = (may_in(principal, Mode::Normal), may_in(principal, Mode::Safe));
+        assert!(safe.is_subset(&normal), "{role} may more in safe mode");
+        for operation in &safe {
+            let is_known =
+                looks.iter().any(|look| operation.ends_with(look)) || others.contains(&&**operation);
+            assert!(is_known, "{role} may `{operation}` in safe mode");
+        }
+        assert!(safe.contains("status") && normal.len() > safe.len(), "{role}");
+    }
+}
+
+#[test]
+fn break_glass_gives_so_much_and_to_the_operator_alone() {
+    let given = |principal| {
+        let (safe, open) = (may_in(principal, Mode::Safe), may_in(principal, Mode::BreakGlass));
+        open.difference(&safe).cloned().collect::<Vec<_>>()
+    };
+    let operator = ["grant.create", "policy.withdraw", "user.create", "user.enrol"];
+    assert_eq!(given(Principal::Operator), operator);
+    for role in Role::ALL.into_iter().filter(|role| *role != Role::PlatformOperator) {
+        assert!(given(Principal::example(role, "acme")).is_empty(), "{role}");
+    }
+    // It stands for the second person there, and nowhere else.
+    let policies = shipped();
+    let alone = |operation, mode| {
+        let given = Circumstances { fresh: true, approved: false, mode };
+        let principal = Principal::Operator;
+        policies.decide(&Request { principal, operation, tenant: None, resource: "x", given }).allowed
+    };
+    assert!(alone("policy.withdraw", Mode::BreakGlass));
+    for operation in ["policy.withdraw", "policy.apply", "model.export"] {
+        assert!(!alone(operation, Mode::Normal) && !alone(operation, Mode::Safe), "{operation}");
+    }
+    assert!(!alone("policy.apply", Mode::BreakGlass) && !alone("model.export", Mode::BreakGlass));
+}
+
+/// The operator at the machine needs nobody to make it safe; from the network it takes two people.
+#[test]
+fn safe_mode_is_entered_by_one_at_the_machine_and_by_two_from_elsewhere() {
+    let policies = shipped();
+    let may = |principal, fresh, approved| {
+        let given = Circumstances { fresh, approved, mode: Mode::Normal };
+        policies
+            .decide(&Request { principal, operation: "safe_mode.enter", tenant: None, resource: "n", given })
+            .allowed
+    };
+    assert!(may(Principal::Operator, false, false));
+    let security = Principal::User { id: "ann", role: Role::Security, tenant: None };
+    assert!(may(security, true, true));
+    assert!(!may(security, true, false) && !may(security, false, true));
+    for role in Role::ALL.into_iter().filter(|role| !matches!(role, Role::Security | Role::PlatformOperator))
+    {
+        assert!(!may(Principal::example(role, "acme"), true, true), "{role}");
+    }
+    for operation in ["safe_mode.leave", "break_glass.seal", "break_glass.open", "break_glass.close"] {
+        for role in Role::ALL.into_iter().filter(|role| *role != Role::PlatformOperator) {
+            assert!(
+                !may_in(Principal::example(role, "acme"), Mode::Safe).contains(operation),
+                "{role} {operation}"
+            );
+        }
+    }
 }
 
 proptest! {

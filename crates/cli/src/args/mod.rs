@@ -3,6 +3,7 @@
 mod nouns;
 mod people;
 mod policy;
+mod recovery;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use nouns::*;
 pub(crate) use people::*;
 pub(crate) use policy::{PolicyCommand, RulesOf};
+pub(crate) use recovery::{BreakGlassCommand, Codes, SafeModeCommand};
 
 use crate::output::Format;
 use crate::progress::Mode;
@@ -60,7 +62,7 @@ pub(crate) struct Global {
     /// Progress on standard error
     #[arg(long, global = true, value_enum, default_value = "auto", value_name = "HOW")]
     pub(crate) progress: Mode,
-    /// Never ask. No command of this version asks; scripts may say so anyway
+    /// Never ask: recovery codes, which alone are asked for, must then come from a file
     #[arg(long, global = true)]
     pub(crate) no_input: bool,
     /// State directory of the node; else STRONGROOM_STATE, else the node that `strongroom dev` started last
@@ -213,6 +215,12 @@ pub(crate) enum Command {
     /// Receipts of inference answers
     #[command(subcommand)]
     Receipt(ReceiptCommand),
+    /// Safe mode: no key of a tenant is in use, nothing of a tenant runs, and two people lift it
+    #[command(subcommand)]
+    SafeMode(SafeModeCommand),
+    /// Break-glass: what the operator at the machine may besides in safe mode, for a while
+    #[command(subcommand)]
+    BreakGlass(BreakGlassCommand),
     /// State of every control of the catalogue
     #[command(subcommand)]
     Posture(PostureCommand),

@@ -222,7 +222,7 @@ fn signals(error: std::io::Error) -> CliError {
     CliError::file("wait for", Path::new("signals"))(error)
 }
 
-/// Whether control answers and the gateway listens.
+/// Whether control answers and the gateway listens, or the node is in safe mode.
 async fn up(config: &Config) -> Option<api::Status> {
     let call = net::Call { timeout: Duration::from_secs(2), ..net::Call::get("/v1/status") };
     let reply = net::unix_http::request(&config.control_socket(), call).await.ok()?;
@@ -230,6 +230,10 @@ async fn up(config: &Config) -> Option<api::Status> {
         return None;
     }
     let status: api::Status = serde_json::from_slice(&reply.bytes(1 << 20).await.ok()?).ok()?;
+    // In safe mode nothing answers inference.
+    if status.state == "safe" {
+        return Some(status);
+    }
     let listens = status.gateway.is_some() && config.listen_file().exists() && config.ca_file().exists();
     listens.then_some(status)
 }

@@ -23,6 +23,7 @@ pub(crate) mod policy;
 mod policy_test;
 pub(crate) mod posture;
 pub(crate) mod receipt;
+pub(crate) mod recovery;
 pub(crate) mod serve;
 mod service;
 pub(crate) mod sign;
@@ -74,6 +75,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Api(command) => api::run(command),
         Command::Receipt(command) => receipt::run(&session, command)?,
         Command::Posture(command) => posture::run(&session, command)?,
+        Command::SafeMode(command) => recovery::safe_mode(&session, command)?,
+        Command::BreakGlass(command) => recovery::break_glass(&session, command)?,
         Command::Explain(args) => explain::run(&args)?,
         Command::Help { topic } => help::run(&topic)?,
     };

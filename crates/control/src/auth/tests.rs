@@ -135,7 +135,7 @@ fn who_oversees_the_node_sees_every_tenant_and_changes_none() {
 fn what_a_request_lacks_beside_the_role_is_said_with_the_next_step() {
     let policies = Policies::shipped().unwrap();
     let ask = |who: Identity, operation: &str, thing: &str, fresh, approved| {
-        let given = Circumstances { fresh, approved };
+        let given = Circumstances { fresh, approved, ..Circumstances::ALL };
         authorise(&policies, who, route(operation), (Some("acme"), thing), given).map_err(|r| r.fail)
     };
     let admin = || person(Role::TenantAdmin);

@@ -14,7 +14,7 @@ use crate::auth::Principal;
 use crate::node::Node;
 use crate::{
     Fail, auditlog, datasets, egress, endpoints, images, imports, jobs, keys, models, people, policies,
-    posture, services, status, tenants,
+    posture, recovery, services, status, tenants,
 };
 
 /// The API's own description, made once: it takes milliseconds.
@@ -115,6 +115,7 @@ pub(crate) fn handle(call: &Call<'_>, input: Input) -> Result<Reply, Fail> {
             "user" | "passkey" | "grant" => user(operation, call, &bytes),
             "session" | "approval" => session(operation, call, &bytes),
             "audit" | "receipt" => log(operation, call),
+            "safe_mode" | "break_glass" => safe_mode(operation, call, &bytes),
             "policy" | "access" => rules(operation, call, &bytes),
             _ => rest(operation, call, &bytes),
         },
@@ -269,6 +270,23 @@ fn rules(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> 
         "access.check" => json(&policies::check(node, principal, query)?),
         other => return Err(Fail::internal("an endpoint without a handler", other)),
     })
+}
+
+fn safe_mode(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
+    let Call { node, principal, params, .. } = call;
+    Ok(json(&match operation {
+        "safe_mode.show" => recovery::show(node)?,
+        "safe_mode.enter" => {
+            recovery::enter(node, principal, params.need("name")?, &body::<api::SafeModeEnter>(bytes)?)?
+        }
+        "safe_mode.leave" => {
+            recovery::leave(node, principal, params.need("name")?, &body::<api::SafeModeLeave>(bytes)?)?
+        }
+        "break_glass.seal" => recovery::seal(node, principal, &body::<api::BreakGlassSeal>(bytes)?)?,
+        "break_glass.open" => recovery::open(node, principal, &body::<api::BreakGlassOpen>(bytes)?)?,
+        "break_glass.close" => recovery::close(node, principal)?,
+        other => return Err(Fail::internal("an endpoint without a handler", other)),
+    }))
 }
 
 fn user(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {

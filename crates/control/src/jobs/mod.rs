@@ -31,6 +31,7 @@ use crate::images::Programs;
 use crate::node::{Node, correlation, store_fail, time};
 use crate::shares::Places;
 use live::Live;
+use supervisor::Interruption;
 
 /// Jobs of one tenant, ended ones included: each has keys in the keeper, which holds 100,000 scopes for good.
 const JOBS_MAX: u64 = 10_000;
@@ -364,9 +365,28 @@ fn supervise(slot: Slot, job: &Job) -> Result<(), Fail> {
         .map_err(|e| Fail::internal("no thread for the job", e))
 }
 
+fn rests(job: &Job) -> bool {
+    job.state.is_final() || job.state == JobState::Held
+}
+
+/// In safe mode: writes down that the jobs that ran when control ended do not run.
+pub(crate) fn rest(node: &Arc<Node>) {
+    let jobs = match node.every::<Job>(|job| !rests(job)) {
+        Ok(jobs) => jobs,
+        Err(fail) => return crate::log::line("job", &fail.line()),
+    };
+    for job in jobs {
+        if let Err(fail) = supervisor::interrupted_by(node, &job, Interruption::SAFE_MODE) {
+            crate::log::line(
+                "job",
+                &format!("{} is not written down as interrupted: {}", job.id, fail.line()),
+            );
+        }
+    }
+}
+
 /// Goes on with the jobs that ran when control ended.
 pub(crate) fn restore(node: &Arc<Node>) {
-    let rests = |job: &Job| job.state.is_final() || job.state == JobState::Held;
     let jobs = match node.every::<Job>(|job| !rests(job)) {
         Ok(jobs) => jobs,
         Err(fail) => return crate::log::line("job", &fail.line()),
@@ -379,7 +399,7 @@ pub(crate) fn restore(node: &Arc<Node>) {
             if rests(&job) {
                 return Ok(());
             }
-            supervise(slot, &supervisor::interrupted_by_restart(node, &job)?)
+            supervise(slot, &supervisor::interrupted_by(node, &job, Interruption::RESTART)?)
         };
         if let Err(fail) = gone_on() {
             crate::log::line("job", &format!("{} does not go on: {}", job.id, fail.line()));

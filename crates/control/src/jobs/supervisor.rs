@@ -225,8 +225,29 @@ fn close(node: &Node, job: &Job, live: &Live, state: JobState, reason: &str) -> 
     Ok(())
 }
 
+/// What ended the jobs that ran when control ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Interruption {
+    /// Why, for the log.
+    why: &'static str,
+    /// The cause of the segment's end.
+    cause: &'static str,
+    /// What the job waits for, if it does not go on at once.
+    waits: Option<&'static str>,
+}
+
+impl Interruption {
+    pub(super) const RESTART: Self =
+        Self { why: "the node was restarted", cause: "node-restart", waits: None };
+    pub(super) const SAFE_MODE: Self = Self {
+        why: "the node entered safe mode",
+        cause: "safe-mode",
+        waits: Some("the node is in safe mode; the job goes on after that"),
+    };
+}
+
 /// A job that ran when control ended: its open segment is closed, and what is left of its sandbox removed.
-pub(super) fn interrupted_by_restart(node: &Node, job: &Job) -> Result<Job, Fail> {
+pub(super) fn interrupted_by(node: &Node, job: &Job, what: Interruption) -> Result<Job, Fail> {
     let cor = correlation()?;
     if let Some(open) = job.segments.last().filter(|s| s.ended_ms.is_none()) {
         let operation = Operation::Destroy { run: open.run.bits() };
@@ -234,13 +255,14 @@ pub(super) fn interrupted_by_restart(node: &Node, job: &Job) -> Result<Job, Fail
         if let Err(fail) = node.warden.order(&node.keeper, operation, cor, job.tenant.as_str(), "platform") {
             crate::log::line("job", &format!("{} had no sandbox left: {}", job.id, fail.line()));
         }
-        interrupted(node, job, "the node was restarted", cor)?;
+        interrupted(node, job, what.why, cor)?;
     }
     change(node, job, |j| {
         if let Some(open) = j.segments.last_mut().filter(|s| s.ended_ms.is_none()) {
             open.ended_ms = Some(now().as_millis());
-            open.cause = Some("node-restart".to_owned());
+            open.cause = Some(what.cause.to_owned());
         }
         j.state = JobState::Resuming;
+        j.reason = what.waits.map(str::to_owned);
     })
 }

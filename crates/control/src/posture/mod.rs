@@ -5,6 +5,7 @@ mod operations;
 mod people;
 mod planes;
 mod probes;
+mod recovery;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

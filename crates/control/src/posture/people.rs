@@ -38,7 +38,7 @@ fn allowed(
 pub(super) fn step_up(node: &Arc<Node>) -> Result<Seen, Fail> {
     let rules = node.policies.get();
     let is_high = |needs: Circumstances| needs.fresh;
-    let stale = Circumstances { fresh: false, approved: true };
+    let stale = Circumstances { fresh: false, ..Circumstances::ALL };
     if let (_, Some(which)) = allowed(&rules.policies, stale, is_high) {
         return Ok(Seen::Broken(format!("an old proof is enough for {which}"), Vec::new()));
     }
@@ -92,7 +92,7 @@ pub(super) fn split_duties(node: &Arc<Node>) -> Result<Seen, Fail> {
         return Ok(Seen::Unknown("not even another may approve, so the refusal says nothing".to_owned()));
     }
     let rules = node.policies.get();
-    let alone = Circumstances { fresh: true, approved: false };
+    let alone = Circumstances { approved: false, ..Circumstances::ALL };
     if let (_, Some(which)) = allowed(&rules.policies, alone, |needs| needs.approved) {
         return Ok(Seen::Broken(format!("one person alone may {which}"), Vec::new()));
     }

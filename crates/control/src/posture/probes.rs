@@ -42,6 +42,7 @@ pub(super) const ALL: &[(&str, Probe)] = &[
     ("AC-4", super::people::step_up),
     ("AC-6", super::people::split_duties),
     ("AC-7", super::people::sessions_end),
+    ("AC-8", super::recovery::break_glass),
     ("AC-9", super::planes::apart),
     ("AU-2", tampered_log),
     ("AU-10", own_entry),

@@ -1,6 +1,7 @@
 use base::Digest;
 use ops::event::{Event, Outcome, Phase};
 use ops::keeper::{Generation, Scope, SignKind};
+use ops::recovery::Act;
 use ops::{List, Text};
 
 use super::*;
@@ -36,6 +37,15 @@ fn requests() -> Vec<Request> {
         Request::ObjectName { scope, digest },
         Request::AppendBound { events: List::default(), generation },
         Request::Bound {},
+        Request::Recovery {},
+        Request::EnterSafe { reason: Text::default(), actor: Text::default(), correlation: 0 },
+        Request::Recover {
+            act: Act::Leave { reason: Text::default() },
+            proofs: List::default(),
+            actor: Text::default(),
+            correlation: 0,
+        },
+        Request::CloseWindow { actor: Text::default(), correlation: 0 },
     ];
     // A new request does not pass before it stands here and in the table below.
     assert_eq!(all.iter().map(Request::tag).collect::<Vec<_>>(), Request::TAGS);
@@ -67,6 +77,10 @@ fn keys_and_receipts_are_for_control_alone() {
             ("object name", [true, false, false]),
             ("append with a generation", [true, false, false]),
             ("generation", [true, false, false]),
+            ("recovery", [true, true, true]),
+            ("enter safe mode", [true, false, true]),
+            ("recover", [true, false, false]),
+            ("close break-glass", [true, false, false]),
         ]
     );
 }
@@ -74,9 +88,12 @@ fn keys_and_receipts_are_for_control_alone() {
 #[test]
 fn nobody_reports_what_the_keeper_does() {
     for role in [Role::Control, Role::Gateway, Role::Warden] {
-        for kind in
-            [EventKind::KeyRelease, EventKind::Sign, EventKind::ScopeCreate, EventKind::LogTailDropped]
-        {
+        for kind in [
+            EventKind::KeyRelease,
+            EventKind::SafeModeLeave,
+            EventKind::ScopeCreate,
+            EventKind::LogTailDropped,
+        ] {
             assert!(may_report(role, kind).is_err());
         }
     }

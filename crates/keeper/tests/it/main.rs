@@ -5,4 +5,6 @@ mod crash;
 #[cfg(test)]
 mod protocol;
 #[cfg(test)]
+mod safe_mode;
+#[cfg(test)]
 mod support;

@@ -9,6 +9,7 @@ use base::Digest;
 use super::event;
 use crate::keeper::{self, Generation, Role, Scope, SignKind};
 use crate::receipt::Receipt;
+use crate::recovery::{Act, Holder, Proof, Safe, State, Window};
 use crate::warden::{
     Call, EnvVar, Feature, FeatureState, HeldSocket, Image, Input, InputKind, Limits, Operation, Profile,
     Program, RunKind, Signal,
@@ -112,6 +113,19 @@ fn requests() -> Vec<keeper::Request> {
         keeper::Request::ObjectName { scope, digest: digest() },
         keeper::Request::AppendBound { events, generation: Generation { g: 1, hash: digest() } },
         keeper::Request::Bound {},
+        keeper::Request::Recovery {},
+        keeper::Request::EnterSafe {
+            reason: Text::clip("a drill"),
+            actor: Text::clip("operator"),
+            correlation: 1,
+        },
+        keeper::Request::Recover {
+            act: Act::Seal { holders: List::clip(vec![Holder { name: Text::clip("ada"), key: [5; 32] }]) },
+            proofs: List::clip(vec![Proof { holder: Text::clip("bob"), signature: [6; 64] }]),
+            actor: Text::clip("operator"),
+            correlation: 1,
+        },
+        keeper::Request::CloseWindow { actor: Text::clip("operator"), correlation: 1 },
     ]
 }
 
@@ -138,6 +152,19 @@ fn keeper_answers() -> Vec<keeper::Response> {
         keeper::Response::Named { name: digest() },
         keeper::Response::Refused { code: Text::clip("SR-KEY-0001"), detail: Text::clip("why") },
         keeper::Response::Bound { generation: Some(Generation { g: 1, hash: digest() }) },
+        keeper::Response::Recovery {
+            state: State {
+                safe: Some(Safe { since_ms: 1, by: Text::clip("operator"), reason: Text::clip("a drill") }),
+                window: Some(Window {
+                    holder: Text::clip("ada"),
+                    reason: Text::clip("locked out"),
+                    since_ms: 2,
+                    ends_ms: 3,
+                }),
+                holders: List::clip(vec![Text::clip("ada")]),
+                challenge: [7; 32],
+            },
+        },
     ]
 }
 

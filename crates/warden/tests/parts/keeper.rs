@@ -2,9 +2,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use link::Listener;
-use ops::Text;
 use ops::keeper::{Request, Response};
 use ops::receipt::Receipt;
+use ops::recovery::State;
+use ops::{List, Text};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
 /// Signs whatever is asked, and writes down which outcomes it is told.
@@ -53,6 +54,14 @@ pub(crate) fn main() -> ExitCode {
                         }
                         Response::Appended { first: 0 }
                     }
+                    Request::Recovery {} => Response::Recovery {
+                        state: State {
+                            safe: None,
+                            window: None,
+                            holders: List::default(),
+                            challenge: [0; 32],
+                        },
+                    },
                     other => panic!("{other:?}"),
                 };
                 conn.send(&ops::to_bytes(&answer), &[]).unwrap();

@@ -12,13 +12,14 @@ import sys
 import time
 import traceback
 
-from tourlib import access, kit, models, training, trust
+from tourlib import access, kit, models, recovery, training, trust
 
 SCENES = [
     training.scene_1, training.scene_2, training.scene_3, training.scene_4, training.scene_5, training.scene_6,
     models.scene_7, models.scene_8, models.scene_9,
     trust.scene_10, trust.scene_11, trust.scene_12, trust.scene_13,
     access.scene_14, access.scene_15,
+    recovery.scene_16, recovery.scene_17,
 ]
 
 

@@ -27,7 +27,10 @@ const OF_THE_NODE: &str = "(node)";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Identity {
     /// The operator of the node: the configured user, on the local socket.
-    Operator,
+    Operator {
+        /// The user that logged in, where the host says so: several people may be the operator.
+        login: Option<u32>,
+    },
     /// The holder of a tenant's management key.
     Key {
         /// The tenant.
@@ -65,17 +68,25 @@ impl Identity {
     /// As in events.
     pub(crate) fn actor(&self) -> String {
         match self {
-            Self::Operator => "operator".to_owned(),
+            Self::Operator { .. } => "operator".to_owned(),
             Self::Key { id, .. } => format!("key:{id}"),
             Self::Service { id, .. } => format!("service:{id}"),
             Self::Person { user, .. } => format!("user:{user}"),
         }
     }
 
+    /// As in events that the keeper writes of it, which have no details of control's: with the login of the operator.
+    pub(crate) fn named(&self) -> String {
+        match self {
+            Self::Operator { login: Some(uid) } => format!("operator, login {uid}"),
+            _ => self.actor(),
+        }
+    }
+
     /// The tenant whose things alone it may see; none for the operator and for who oversees the node, who see all.
     pub(crate) fn confined_to(&self) -> Option<&str> {
         match self {
-            Self::Operator => None,
+            Self::Operator { .. } => None,
             Self::Key { tenant, .. } | Self::Service { tenant, .. } => Some(tenant),
             Self::Person { tenant, .. } => tenant.as_deref(),
         }
@@ -91,13 +102,13 @@ impl Identity {
 
     /// Whether it is the operator, whose right does not end and who asks as often as they like.
     pub(crate) const fn is_operator(&self) -> bool {
-        matches!(self, Self::Operator)
+        matches!(self, Self::Operator { .. })
     }
 
     /// Its role.
     pub(crate) const fn role(&self) -> Role {
         match self {
-            Self::Operator => Role::PlatformOperator,
+            Self::Operator { .. } => Role::PlatformOperator,
             Self::Key { role, .. } | Self::Service { role, .. } | Self::Person { role, .. } => *role,
         }
     }
@@ -106,13 +117,13 @@ impl Identity {
     pub(crate) fn service(&self) -> Option<(&str, &str)> {
         match self {
             Self::Service { id, .. } => id.split_once('/'),
-            Self::Operator | Self::Key { .. } | Self::Person { .. } => None,
+            Self::Operator { .. } | Self::Key { .. } | Self::Person { .. } => None,
         }
     }
 
     pub(crate) fn as_principal(&self) -> access::Principal<'_> {
         match self {
-            Self::Operator => access::Principal::Operator,
+            Self::Operator { .. } => access::Principal::Operator,
             Self::Key { tenant, id, role } => access::Principal::Key { id, role: *role, tenant },
             Self::Service { tenant, id, role } => access::Principal::Service { id, role: *role, tenant },
             Self::Person { user, tenant, role, .. } => {
@@ -148,7 +159,11 @@ pub(crate) trait By {
 
 impl By for Event {
     fn by(self, principal: &Principal) -> Self {
-        decided(self.actor(&principal.actor()), &principal.decision)
+        let event = decided(self.actor(&principal.actor()), &principal.decision);
+        match &**principal {
+            Identity::Operator { login: Some(uid) } => event.detail("login_uid", &uid.to_string()),
+            _ => event,
+        }
     }
 }
 
@@ -175,8 +190,10 @@ impl From<Fail> for Refusal {
 /// nobody is the operator: one key or one client certificate says who it is, and both at once say two things.
 pub(crate) fn authenticate(node: &Node, peer: &Peer, bearer: Option<&str>) -> Result<Identity, Fail> {
     match (peer, bearer) {
-        (Peer::Local { uid: None }, _) => Err(Fail::unauthenticated("the kernel does not say who calls")),
-        (Peer::Local { .. }, None) if peer.is_operators(node) => Ok(Identity::Operator),
+        (Peer::Local { uid: None, .. }, _) => Err(Fail::unauthenticated("the kernel does not say who calls")),
+        (Peer::Local { login, .. }, None) if peer.is_operators(node) => {
+            Ok(Identity::Operator { login: *login })
+        }
         (Peer::Local { .. }, None) => {
             Err(Fail::unauthenticated("no key was given, and this user is not the node's operator"))
         }
@@ -208,7 +225,7 @@ fn authenticate_key(node: &Node, text: &str) -> Result<Identity, Fail> {
 /// Whether who was let in would be let in now, as far as its credential goes. What cannot be read is no.
 pub(crate) fn is_still_known(node: &Node, identity: &Identity) -> bool {
     match identity {
-        Identity::Operator => true,
+        Identity::Operator { .. } => true,
         Identity::Key { id, .. } => id
             .parse()
             .ok()

@@ -90,7 +90,7 @@ pub(crate) fn enter(
         return Err(Fail::conflict("nobody holds recovery codes, so nobody could leave safe mode")
             .help("make them with `strongroom break-glass seal --holder NAME --holder NAME`, or say `--even-unsealed`"));
     }
-    let actor = Text::clip(&principal.actor());
+    let actor = Text::clip(&principal.named());
     let entered =
         ask(&node.keeper, &Request::EnterSafe { reason: because, actor, correlation: correlation()? });
     node.recovery.forget();
@@ -130,7 +130,7 @@ pub(crate) fn open(node: &Node, principal: &Principal, request: &BreakGlassOpen)
 
 /// Closes break-glass.
 pub(crate) fn close(node: &Node, principal: &Principal) -> Result<SafeMode, Fail> {
-    let actor = Text::clip(&principal.actor());
+    let actor = Text::clip(&principal.named());
     let closed = ask(&node.keeper, &Request::CloseWindow { actor, correlation: correlation()? });
     closed.map(|state| wire(node, state)).map_err(conflict)
 }
@@ -142,7 +142,7 @@ fn recover(node: &Node, principal: &Principal, act: Act, proofs: &[api::Proof]) 
     };
     let proofs = proofs.iter().map(proof).collect::<Result<_, _>>()?;
     let proofs = List::new(proofs).map_err(|e| Fail::invalid(format!("proofs: {e}")))?;
-    let actor = Text::clip(&principal.actor());
+    let actor = Text::clip(&principal.named());
     let done = ask(&node.keeper, &Request::Recover { act, proofs, actor, correlation: correlation()? });
     node.recovery.forget();
     done.map(|state| wire(node, state)).map_err(conflict)

@@ -20,7 +20,13 @@ pub(crate) fn whoami(node: &Node, principal: &Principal) -> Result<WhoAmI, Fail>
         _ => None,
     };
     let (source, subject) = match (&**principal, &session) {
-        (Identity::Operator, _) => ("the user that runs this command, on the node's local socket", None),
+        (Identity::Operator { login: Some(_) }, _) => (
+            "the user that runs this command, on the node's local socket, in the session of who logged in",
+            None,
+        ),
+        (Identity::Operator { login: None }, _) => {
+            ("the user that runs this command, on the node's local socket; who logged in is not known", None)
+        }
         (Identity::Key { .. }, _) => ("an API key", None),
         (Identity::Service { .. }, _) => ("a client certificate of the node's authority of services", None),
         (Identity::Person { .. }, Some(session)) => people::origin(node, session)?,

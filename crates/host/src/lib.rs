@@ -19,6 +19,7 @@ mod init;
 mod launch;
 pub mod limits;
 pub mod mounts;
+pub mod peer;
 pub mod porter;
 
 pub mod probe;

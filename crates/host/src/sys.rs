@@ -463,5 +463,31 @@ pub(crate) fn reap(pid: i32, block: bool) -> io::Result<Option<(i32, Ended)>> {
     Ok(Some((pid, Ended { status, cpu_us, peak_kib })))
 }
 
+/// Socket option that gives a pidfd of the peer (linux 6.5, asm-generic/socket.h); libc does not have it on all targets.
+const SO_PEERPIDFD: i32 = 77;
+
+/// A descriptor of the process at the other end of a unix socket.
+pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut pidfd: RawFd = -1;
+    let mut len = libc::socklen_t::try_from(size_of::<RawFd>()).unwrap_or(0);
+    // SAFETY: the option's value is one integer, which both pointers describe; both live for the call.
+    // JUSTIFICATION: rustix has no SO_PEERPIDFD.
+    #[expect(unsafe_code, reason = "getsockopt of this option has no safe wrapper")]
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PEERPIDFD,
+            (&raw mut pidfd).cast::<c_void>(),
+            &raw mut len,
+        )
+    };
+    check(result.into())?;
+    // SAFETY: the kernel made this descriptor for us, and nobody else knows it.
+    // JUSTIFICATION: it comes as a bare number.
+    #[expect(unsafe_code, reason = "the descriptor is ours")]
+    Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
+}
+
 #[cfg(test)]
 mod tests;

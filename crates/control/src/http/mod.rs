@@ -11,6 +11,7 @@ mod rate;
 mod route;
 mod stream;
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use api::{Route, Who};
@@ -58,6 +59,8 @@ pub(crate) enum Peer {
     Local {
         /// Its user, as the kernel says.
         uid: Option<u32>,
+        /// The user that logged in, whoever they became since; none where the host keeps no logins.
+        login: Option<u32>,
     },
     /// A client of the management plane.
     Remote(Arc<Client>),
@@ -67,8 +70,8 @@ impl Peer {
     /// Who it is to the log, before it is known.
     fn label(&self) -> String {
         match self {
-            Self::Local { uid: Some(uid) } => format!("uid:{uid}"),
-            Self::Local { uid: None } => "uid:unknown".to_owned(),
+            Self::Local { uid: Some(uid), .. } => format!("uid:{uid}"),
+            Self::Local { uid: None, .. } => "uid:unknown".to_owned(),
             Self::Remote(client) => format!("addr:{}", client.address.to_canonical()),
         }
     }
@@ -76,7 +79,7 @@ impl Peer {
     /// Whether this is a process of the node's operator: on the local socket its requests need no key. Root is the
     /// operator too: it can read the operator's files anyway.
     pub(crate) fn is_operators(&self, node: &Node) -> bool {
-        matches!(self, Self::Local { uid: Some(uid) } if *uid == node.config.users.operator || *uid == 0)
+        matches!(self, Self::Local { uid: Some(uid), .. } if *uid == node.config.users.operator || *uid == 0)
     }
 
     /// Whose guesses of credentials count together.
@@ -90,7 +93,9 @@ impl Peer {
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self::Local { uid: stream.io().peer_cred().ok().map(|cred| cred.uid()) }
+        let socket = stream.io();
+        let uid = socket.peer_cred().ok().map(|cred| cred.uid());
+        Self::Local { uid, login: host::peer::login_uid(socket.as_fd()) }
     }
 }
 

@@ -248,7 +248,13 @@ mod tests {
 
     fn key(values: &[&str], path: &str, body: &[u8]) -> Result<Option<Repeat>, Fail> {
         let headers = values.iter().map(|v| (HEADER.parse().unwrap(), HeaderValue::from_str(v).unwrap()));
-        asked(&headers.collect(), route(), path, &Input::Body(body.to_vec()), &Identity::Operator)
+        asked(
+            &headers.collect(),
+            route(),
+            path,
+            &Input::Body(body.to_vec()),
+            &Identity::Operator { login: None },
+        )
     }
 
     #[test]

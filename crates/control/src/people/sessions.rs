@@ -360,7 +360,7 @@ enum Whose {
 
 fn own(principal: &Principal) -> Result<Whose, Fail> {
     match &**principal {
-        Identity::Operator | Identity::Person { tenant: None, .. } => Ok(Whose::All),
+        Identity::Operator { .. } | Identity::Person { tenant: None, .. } => Ok(Whose::All),
         Identity::Person { user, .. } => {
             user.parse().map(Whose::Of).map_err(|e| Fail::internal("a person's name is none", e))
         }

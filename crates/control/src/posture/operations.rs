@@ -26,7 +26,7 @@ const WAIT: Duration = Duration::from_secs(5);
 /// Longest answer that is read.
 const ANSWER_BYTES: u64 = 64 * 1024;
 
-/// Holds only in a part: nobody knows which human uses the operator's local socket.
+/// Asks for what there is not, orders without a receipt, and looks whom the log names for what is being done: this run.
 pub(super) fn closed(node: &Node) -> Result<Seen, Fail> {
     let mut evidence = Vec::new();
     for absent in ABSENT {
@@ -54,9 +54,35 @@ pub(super) fn closed(node: &Node) -> Result<Seen, Fail> {
         "positive control: `posture.run`, one of {} operations, is being answered",
         TABLE.len()
     ));
-    let reason = "what is not in the closed list is refused, and rights of people end by themselves; not seen, because \
-                  not built: which human uses the operator's local socket";
-    Ok(Seen::Judged(Outcome { status: Status::Unknown, reason: reason.to_owned(), evidence }))
+    match human(node)? {
+        Some(who) => {
+            evidence.push(who);
+            let held = "what is not in the closed list is refused, acts name a human, and rights of people end by themselves";
+            Ok(Seen::Holds(held.to_owned(), evidence))
+        }
+        None => {
+            let reason = "what is not in the closed list is refused, and rights of people end by themselves; who asks for \
+                          this run cannot be told: it is the operator in no login session (pam_loginuid, Linux 6.5 or newer)";
+            Ok(Seen::Judged(Outcome { status: Status::Unknown, reason: reason.to_owned(), evidence }))
+        }
+    }
+}
+
+/// The human whom the log names for this run, which is logged by the time that probes run.
+fn human(node: &Node) -> Result<Option<String>, Fail> {
+    let Some((index, entry)) = crate::auditlog::newest(node, "posture.run", |_| true)? else {
+        return Ok(None);
+    };
+    let said = |pointer: &str| entry.pointer(pointer).and_then(serde_json::Value::as_str);
+    let actor = said("/unmapped/strongroom/actor").unwrap_or("");
+    let login = said("/unmapped/strongroom/details/login_uid");
+    Ok(match (actor.strip_prefix("user:"), login) {
+        (Some(user), _) => Some(format!("entry {index} of the log names the person `{user}` for this run")),
+        (None, Some(uid)) => {
+            Some(format!("entry {index} of the log names the login of user id {uid} for this run"))
+        }
+        (None, None) => None,
+    })
 }
 
 /// One request over the API's own socket.

@@ -125,8 +125,14 @@ fn stranger(node: &Arc<Node>) -> Result<Seen, Fail> {
 }
 
 fn operator(node: &Node, route: &api::Route) -> Result<Principal, Fail> {
-    authorise(&node.policies.get().policies, Identity::Operator, route, (Some("x"), ""), Circumstances::ALL)
-        .map_err(|refusal| refusal.fail)
+    authorise(
+        &node.policies.get().policies,
+        Identity::Operator { login: None },
+        route,
+        (Some("x"), ""),
+        Circumstances::ALL,
+    )
+    .map_err(|refusal| refusal.fail)
 }
 
 /// The log with some files replaced.

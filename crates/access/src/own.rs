@@ -17,7 +17,7 @@ const MENDING: [&str; 2] = ["policy.apply", "policy.withdraw"];
 
 impl Policies {
     /// The rules that ship and, beside them, these. A `forbid` of either outweighs every `permit` of both, so what
-    /// ships as forbidden stays forbidden.
+    /// ships as forbidden stays forbidden. On safe mode and break-glass the rules that ship decide alone.
     ///
     /// # Errors
     /// The text is no set of rules as [`Policies::parse`] says, is longer than [`OWN_MAX`], has a rule of a name that
@@ -28,9 +28,8 @@ impl Policies {
             return Self::shipped();
         }
         let names: BTreeSet<String> = own.iter().map(|rule| rule.id().to_string()).collect();
-        let mut all = rules(SHIPPED)?;
-        all.extend(own);
-        let policies = Self::of(&[SCHEMA, SHIPPED, text], all)?;
+        let mut policies = Self::of(&[SCHEMA, SHIPPED, text], rules(SHIPPED)?)?;
+        policies.add_own(own)?;
         // The thing is what a text of rules is called. No rule can except it: none has its own digest in it.
         let resource = sha256(text.as_bytes()).hex();
         for operation in MENDING {

@@ -24,6 +24,10 @@ pub const SHIPPED: &str = include_str!("../../../policies/shipped.cedar");
 const HIGH_RISK: &str = "high-risk";
 /// Group of those that need two people.
 const TWO_PEOPLE: &str = "two-people";
+/// Group of those by which a node is made safe and mended, on which own rules have no say.
+const RECOVERY: &str = "recovery";
+/// Group of those that break-glass gives back to the operator, whatever own rules say.
+const BREAK_GLASS: &str = "break-glass";
 
 /// One operation of the API, as the schema knows it.
 #[derive(Debug, Clone)]
@@ -49,8 +53,19 @@ impl Operation {
 
     /// What it needs beside a role that may do it: of a person a fresh proof, of everybody the approval of another.
     pub fn needs(&self) -> Circumstances {
-        let is = |group: &str| self.groups.iter().any(|of| id(of) == group);
-        Circumstances { fresh: is(HIGH_RISK), approved: is(TWO_PEOPLE), mode: Mode::Normal }
+        let (fresh, approved) = (self.is_in(HIGH_RISK), self.is_in(TWO_PEOPLE));
+        Circumstances { fresh, approved, mode: Mode::Normal }
+    }
+
+    fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|of| id(of) == group)
+    }
+
+    /// Whether own rules have no say on this request: nobody can keep the operator from making the node safe, nor break-glass
+    /// from what it is for.
+    fn is_without_own(&self, request: &Request<'_>) -> bool {
+        let open = request.given.mode == Mode::BreakGlass && request.principal == Principal::Operator;
+        self.is_in(RECOVERY) || (open && self.is_in(BREAK_GLASS))
     }
 
     fn is_one_of(&self, scope: &[EntityUid]) -> bool {
@@ -76,6 +91,8 @@ pub struct Policies {
     operations: BTreeMap<String, Operation>,
     because: HashMap<PolicyId, String>,
     buckets: Buckets,
+    /// Those of the node's own.
+    own: Buckets,
     types: Types,
 }
 
@@ -149,10 +166,23 @@ impl Policies {
             operations: operations(&schema()?, &types.tenant)?,
             because: HashMap::new(),
             buckets: HashMap::new(),
+            own: HashMap::new(),
             types,
         };
-        rules.into_iter().try_for_each(|rule| policies.add(rule))?;
+        for rule in rules {
+            let (tenant, scope) = policies.place(&rule);
+            put(&mut policies.buckets, tenant, scope, rule)?;
+        }
         Ok(policies)
+    }
+
+    /// Adds own rules, read by [`rules`] too.
+    pub(crate) fn add_own(&mut self, rules: Vec<Policy>) -> Result<(), PolicyError> {
+        for rule in rules {
+            let (tenant, scope) = self.place(&rule);
+            put(&mut self.own, tenant, scope, rule)?;
+        }
+        Ok(())
     }
 
     /// Digest of schema and rules.
@@ -172,16 +202,17 @@ impl Policies {
 
     /// How many rules there are.
     pub fn len(&self) -> usize {
-        self.buckets.values().flat_map(BTreeMap::values).map(PolicySet::num_of_policies).sum()
+        let all = self.buckets.values().chain(self.own.values());
+        all.flat_map(BTreeMap::values).map(PolicySet::num_of_policies).sum()
     }
 
     /// Whether there is no rule, so that nothing is allowed.
     pub fn is_empty(&self) -> bool {
-        self.buckets.is_empty()
+        self.buckets.is_empty() && self.own.is_empty()
     }
 
-    /// Puts a rule among those of its scope.
-    fn add(&mut self, rule: Policy) -> Result<(), PolicyError> {
+    /// Where a rule belongs: the tenant that it is confined to, and its scope. What it says for people is kept.
+    fn place(&mut self, rule: &Policy) -> (Option<String>, Scope) {
         let taken = |scope: &[EntityUid]| {
             let taken = self.operations.iter().filter(|(_, operation)| operation.is_one_of(scope));
             taken.map(|(name, _)| name.clone()).collect()
@@ -207,7 +238,7 @@ impl Policies {
         if let Some(because) = rule.annotation("because") {
             self.because.insert(rule.id().clone(), because.to_owned());
         }
-        self.buckets.entry(tenant).or_default().entry(scope).or_default().add(rule).map_err(built_in)
+        (tenant, scope)
     }
 
     /// Decides one request.
@@ -221,9 +252,11 @@ impl Policies {
         };
         let authorizer = cedar::Authorizer::new();
         let (mut permits, mut forbids) = (Vec::new(), Vec::new());
-        let everywhere = self.buckets.get(&None);
-        let confined = request.tenant.and_then(|tenant| self.buckets.get(&Some(tenant.to_owned())));
-        for (scope, rules) in everywhere.into_iter().chain(confined).flatten() {
+        let own = (!operation.is_without_own(request)).then_some(&self.own);
+        let tenant = request.tenant.map(str::to_owned);
+        let rules = [Some(&self.buckets), own].into_iter().flatten();
+        let rules = rules.flat_map(|of| [of.get(&None), tenant.as_ref().and_then(|_| of.get(&tenant))]);
+        for (scope, rules) in rules.flatten().flatten() {
             if !scope.roles.contains(&role) || !scope.operations.contains(request.operation) {
                 continue;
             }
@@ -352,6 +385,11 @@ impl Policies {
         let entities = Entities::from_entities([principal, op.action.clone(), resource], None).ok()?;
         Some((asked, entities))
     }
+}
+
+/// Puts a rule among those of its scope.
+fn put(buckets: &mut Buckets, tenant: Option<String>, scope: Scope, rule: Policy) -> Result<(), PolicyError> {
+    buckets.entry(tenant).or_default().entry(scope).or_default().add(rule).map_err(built_in)
 }
 
 /// The schema, parsed.

@@ -3,7 +3,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Decision, Role};
+use crate::{Decision, Mode, Role};
 
 static SHIPPED_RULES: LazyLock<Policies> = LazyLock::new(|| Policies::shipped().unwrap());
 
@@ -112,15 +112,54 @@ fn a_locked_node_lets_the_operator_look_and_mend_and_nobody_do_anything() {
             "audit.file",
             "audit.files",
             "audit.search",
+            "break_glass.close",
+            "break_glass.open",
+            "break_glass.seal",
             "policy.apply",
             "policy.list",
             "policy.show",
             "policy.withdraw",
             "posture.show",
+            "safe_mode.enter",
+            "safe_mode.leave",
+            "safe_mode.show",
             "status",
             "whoami"
         ]
     );
+}
+
+/// An operator who may hardly anything makes the node safe all the same, and break-glass mends what locked everybody out.
+#[test]
+fn own_rules_have_no_say_on_safe_mode_and_break_glass() {
+    let ask = |policies: &Policies, operation, mode, approved| {
+        let given = Circumstances { fresh: true, approved, mode };
+        let principal = Principal::Operator;
+        policies.decide(&Request { principal, operation, tenant: None, resource: "node", given }).allowed
+    };
+    let hard = Policies::with_own(
+        "@id(\"nothing\") forbid (principal, action, resource) unless { context.approved };
+         @id(\"not-safe\") forbid (principal, action in [Action::\"recovery\", Action::\"in-safe-mode\", Action::\"break-glass\"], resource)
+         unless { context.approved && action == Action::\"policy.withdraw\" };",
+    )
+    .unwrap();
+    assert!(!ask(&hard, "tenant.create", Mode::Normal, false), "the control");
+    for operation in ["safe_mode.show", "safe_mode.enter", "break_glass.seal", "break_glass.open"] {
+        assert!(ask(&hard, operation, Mode::Normal, false), "{operation}");
+    }
+    assert!(ask(&hard, "safe_mode.leave", Mode::Safe, false));
+    for operation in ["policy.withdraw", "user.create", "user.enrol", "grant.create", "break_glass.close"] {
+        assert!(ask(&hard, operation, Mode::BreakGlass, false), "{operation}");
+    }
+    // And they give nobody a say on it.
+    let soft = Policies::with_own("@id(\"all\") permit (principal, action, resource);").unwrap();
+    for role in Role::ALL.into_iter().filter(|role| *role != Role::PlatformOperator) {
+        for operation in ["safe_mode.leave", "break_glass.open", "break_glass.seal"] {
+            let (principal, given) = (Principal::example(role, "acme"), Circumstances::ALL);
+            let request = Request { principal, operation, tenant: None, resource: "node", given };
+            assert!(!soft.decide(&request).allowed, "{role} {operation}");
+        }
+    }
 }
 
 fn any_own() -> impl Strategy<Value = String> {

@@ -45,6 +45,17 @@ impl Account {
         recent.fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
     }
 
+    /// How many more may leave under this cap.
+    pub fn room(&self, cap: u64, hour: u64) -> u64 {
+        cap.saturating_sub(self.used(hour))
+    }
+
+    /// Whether so many bytes bring the account above four fifths of this cap, where it did not stand before.
+    pub fn crosses(&self, bytes: u64, cap: u64, hour: u64) -> bool {
+        let used = self.used(hour);
+        is_near(used.saturating_add(bytes), cap) && !is_near(used, cap)
+    }
+
     /// Whether so many bytes may leave under this cap.
     pub fn admit(&self, bytes: u64, cap: u64, hour: u64) -> Admission {
         let used = self.used(hour);
@@ -52,10 +63,7 @@ impl Account {
         if then > cap {
             return Admission::Over { room: cap.saturating_sub(used) };
         }
-        if u128::from(then).saturating_mul(100) > u128::from(cap).saturating_mul(ALARM_PERCENT) {
-            return Admission::Alarm;
-        }
-        Admission::Within
+        if is_near(then, cap) { Admission::Alarm } else { Admission::Within }
     }
 
     /// Takes bytes into account, and forgets hours that no longer count.
@@ -73,6 +81,77 @@ impl Account {
             *sum = sum.saturating_sub(bytes);
         }
     }
+}
+
+/// What is known of bytes that were granted to somebody who spends them elsewhere: they were taken into account at the
+/// grant, and come out again only when they can never be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Book {
+    /// Bytes that were granted and not taken back.
+    granted: u64,
+    /// The hour in which those that are left are accounted for.
+    hour: u64,
+}
+
+/// A change to the accounts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Bytes to be taken into account in this hour.
+    pub add: u64,
+    /// Bytes to be given back.
+    pub back: u64,
+    /// The hour that they were taken into account in.
+    pub of: u64,
+}
+
+impl Book {
+    /// Somebody who reports bytes of whom nothing is known, because whoever granted them has ended. Those that are left
+    /// may leave from now on, so they count from now on, once more.
+    pub const fn adopt(used: u64, left: u64, hour: u64) -> (Self, Change) {
+        (Self { granted: used.saturating_add(left), hour }, Change { add: left, back: 0, of: hour })
+    }
+
+    /// What a report that came after every grant changes: what was granted and is neither used nor left is gone, and what
+    /// is left counts in the hour in which it may leave.
+    pub fn settle(self, used: u64, left: u64, hour: u64) -> (Self, Change) {
+        let told = used.saturating_add(left);
+        let later = if hour == self.hour { 0 } else { left };
+        let change = Change {
+            // More than was ever granted is not to be, and is counted all the same.
+            add: told.saturating_sub(self.granted).saturating_add(later),
+            back: self.granted.saturating_sub(told).saturating_add(later),
+            of: self.hour,
+        };
+        (Self { granted: told, hour }, change)
+    }
+
+    /// With bytes that were taken into account in the hour of the last report.
+    #[must_use]
+    pub const fn grant(self, bytes: u64) -> Self {
+        Self { granted: self.granted.saturating_add(bytes), ..self }
+    }
+}
+
+impl Change {
+    /// Whether nothing is to be changed.
+    pub const fn is_none(&self) -> bool {
+        self.add == 0 && self.back == 0
+    }
+}
+
+impl Account {
+    /// Makes a change. What counts now is added before anything is given back.
+    pub fn change(&mut self, change: &Change, hour: u64) {
+        if change.add > 0 {
+            self.add(change.add, hour);
+        }
+        self.give_back(change.back, change.of);
+    }
+}
+
+/// Whether so many bytes are above four fifths of the cap.
+fn is_near(bytes: u64, cap: u64) -> bool {
+    u128::from(bytes).saturating_mul(100) > u128::from(cap).saturating_mul(ALARM_PERCENT)
 }
 
 #[cfg(test)]
@@ -96,6 +175,15 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_crossed_once() {
+        let mut account = Account::default();
+        assert!(!account.crosses(80, 100, 1000) && account.crosses(81, 100, 1000));
+        account.add(81, 1000);
+        assert!(!account.crosses(10, 100, 1000), "it stands above the line already");
+        assert_eq!((account.room(100, 1000), account.room(50, 1000)), (19, 0));
+    }
+
+    #[test]
     fn a_day_later_it_no_longer_counts() {
         let mut account = Account::default();
         account.add(7, 1000);
@@ -103,7 +191,72 @@ mod tests {
         assert_eq!(account.used(3), 7, "the clock was set back");
     }
 
+    #[derive(Debug, Clone)]
+    enum Step {
+        Later(u64),
+        Grant(u64),
+        Spend(u64),
+        GiveUp,
+        Report,
+        /// The one who grants ends and starts again, and knows nothing.
+        Forget,
+        /// The one who spends ends, and what was left with it.
+        Restart,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0u64..4).prop_map(Step::Later),
+            (0u64..60).prop_map(Step::Grant),
+            (0u64..40).prop_map(Step::Spend),
+            Just(Step::GiveUp),
+            Just(Step::Report),
+            Just(Step::Forget),
+            Just(Step::Restart),
+        ]
+    }
+
     proptest! {
+        /// Whoever ends in between: the account never says less than what left within a day, nor admits more than its cap.
+        #[test]
+        fn what_is_spent_elsewhere_is_always_counted(steps in prop::collection::vec(step(), 0..200)) {
+            let (mut account, mut hour, mut gone) = (Account::default(), 500u64, Vec::<(u64, u64)>::new());
+            let (mut used, mut left, mut book) = (0u64, 0u64, None::<Book>);
+            for step in steps {
+                match step {
+                    Step::Later(hours) => hour += hours,
+                    Step::Spend(bytes) if bytes <= left => {
+                        (used, left) = (used + bytes, left - bytes);
+                        gone.push((hour, bytes));
+                    }
+                    Step::Spend(_) => {}
+                    Step::GiveUp => left = 0,
+                    Step::Forget => book = None,
+                    Step::Restart => (used, left, book) = (0, 0, None),
+                    Step::Report | Step::Grant(_) => {
+                        let (settled, change) =
+                            book.map_or(Book::adopt(used, left, hour), |b| b.settle(used, left, hour));
+                        account.change(&change, hour);
+                        book = Some(settled);
+                        if let Step::Grant(bytes) = step && bytes <= account.room(100, hour) {
+                            account.add(bytes, hour);
+                            left += bytes;
+                            book = Some(settled.grant(bytes));
+                        }
+                    }
+                }
+                // A report comes at least once in an hour: only then what is left moves with the time.
+                if matches!(step, Step::Later(_)) {
+                    let (settled, change) =
+                        book.map_or(Book::adopt(used, left, hour), |b| b.settle(used, left, hour));
+                    account.change(&change, hour);
+                    book = Some(settled);
+                }
+                let day: u64 = gone.iter().filter(|(at, _)| at + 24 >= hour).map(|(_, bytes)| bytes).sum();
+                prop_assert!(day + left <= account.used(hour), "{day} and {left} of {}", account.used(hour));
+            }
+        }
+
         /// However departures are spread over time: within any 24 hours no more than the cap leaves.
         #[test]
         fn no_day_exceeds_the_cap(steps in prop::collection::vec((0u64..5, 0u64..60), 0..200)) {

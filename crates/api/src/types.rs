@@ -95,13 +95,13 @@ wire! {
         bom_public_key: String,
     }
 
-    /// Bytes of models that left within a day.
+    /// Bytes of models and answers that left within a day.
     "strongroom.egress/1" pub struct Egress {
-        /// The principal, as in events; `all` for all of them together.
+        /// The principal, as in events; `tenant:NAME` for those of a tenant, `all` for all of them together.
         account: String,
         /// Tenant of a key.
         tenant: Option<String>,
-        /// Bytes that left within the last 24 hours.
+        /// Bytes that left within the last 24 hours, and those that the gateway may send without asking.
         bytes: u64,
         /// Bytes that may leave within 24 hours.
         cap: u64,

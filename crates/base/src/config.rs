@@ -130,14 +130,45 @@ impl Default for Tenants {
 pub struct Egress {
     /// By one principal: the operator, or one key.
     pub per_principal: ByteSize,
+    /// By all keys and services of one tenant; none: half of `total`, and no less than `per_principal`.
+    pub per_tenant: Option<ByteSize>,
     /// By all of them.
     pub total: ByteSize,
+}
+
+impl Egress {
+    /// How much one tenant may take out.
+    pub fn per_tenant(&self) -> ByteSize {
+        let half = ByteSize::from_bytes(self.total.bytes() / 2);
+        self.per_tenant.unwrap_or(if half < self.per_principal { self.per_principal } else { half })
+    }
+}
+
+impl Egress {
+    fn check(&self) -> Result<(), String> {
+        if self.total < self.per_principal {
+            return Err(
+                "`egress`: `total` is less than `per_principal`; all together take at least what one may"
+                    .to_owned(),
+            );
+        }
+        let fits = self.per_principal <= self.per_tenant() && self.per_tenant() <= self.total;
+        if fits {
+            Ok(())
+        } else {
+            Err("`egress`: `per_tenant` is from `per_principal` to `total`".to_owned())
+        }
+    }
 }
 
 impl Default for Egress {
     /// One principal takes out a model of 7 billion parameters in 16 bits, all together four.
     fn default() -> Self {
-        Self { per_principal: ByteSize::from_bytes(16 << 30), total: ByteSize::from_bytes(64 << 30) }
+        Self {
+            per_principal: ByteSize::from_bytes(16 << 30),
+            per_tenant: None,
+            total: ByteSize::from_bytes(64 << 30),
+        }
     }
 }
 
@@ -379,12 +410,7 @@ impl Config {
         if config.tenants.running_jobs == 0 || config.tenants.endpoints == 0 {
             return refuse("`tenants`: a share is at least 1".to_owned());
         }
-        if config.egress.total < config.egress.per_principal {
-            return refuse(
-                "`egress`: `total` is less than `per_principal`; all together take at least what one may"
-                    .to_owned(),
-            );
-        }
+        config.egress.check().map_err(value)?;
         if let Some(oidc) = &config.login.oidc {
             oidc.check(config.mode).map_err(value)?;
         }
@@ -470,6 +496,13 @@ allow_host_image = true
         assert_eq!(caps("per_principal = \"1GiB\"").unwrap().per_principal.bytes(), 1 << 30);
         assert!(caps("per_principal = \"1 gig\"").unwrap_err().to_string().contains("`1 gig` is not a size"));
         assert!(caps("total = \"1KiB\"").unwrap_err().to_string().contains("less than `per_principal`"));
+        assert_eq!(caps("").unwrap().per_tenant().bytes(), 32 << 30);
+        assert_eq!(caps("total = \"20GiB\"").unwrap().per_tenant().bytes(), 16 << 30);
+        assert_eq!(caps("per_tenant = \"17GiB\"").unwrap().per_tenant().bytes(), 17 << 30);
+        for bad in ["1GiB", "65GiB"] {
+            let refused = caps(&format!("per_tenant = \"{bad}\"")).unwrap_err().to_string();
+            assert!(refused.contains("from `per_principal` to `total`"), "{refused}");
+        }
     }
 
     #[test]

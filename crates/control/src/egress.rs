@@ -1,9 +1,12 @@
-//! What leaves the node: bytes of models are taken into account before the first of them is sent, for their principal
-//! and for all, refused beyond a cap, and an alarm before it.
+//! What leaves the node: bytes of models and of answers are taken into account before the first of them is sent, for
+//! their principal, for its tenant and for all, refused beyond a cap, and an alarm before it.
+
+mod answers;
 
 use access::egress::{Account, Admission};
 use api::Page;
 use base::ByteSize;
+use base::config::Egress as Caps;
 use base::names::Name;
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use store::meta::{Rows, Tx};
@@ -15,14 +18,18 @@ use crate::auth::{By, Principal};
 use crate::clock::now;
 use crate::node::{Node, store_fail};
 
+pub(crate) use answers::{Granting, keep_granting};
+
 /// The account of all principals together; no principal is called so.
 const ALL: &str = "all";
+/// The account of all keys and services of a tenant is called so, before its name.
+const TENANT: &str = "tenant:";
 
 /// Bytes that are taken into account. What is not settled, because the process ended, stays taken: an account never
 /// says less than what left.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    accounts: [Whose; 2],
+    accounts: Vec<Whose>,
     hour: u64,
     bytes: u64,
 }
@@ -36,6 +43,23 @@ struct Whose {
 }
 
 impl Whose {
+    /// Every account that bytes of this principal count in.
+    fn all(caps: &Caps, principal: &str, tenant: Option<&Name>) -> Vec<Self> {
+        let own = Self { name: principal.to_owned(), tenant: tenant.cloned(), cap: caps.per_principal };
+        let together = tenant.map(|name| Self {
+            name: format!("{TENANT}{name}"),
+            tenant: Some(name.clone()),
+            cap: caps.per_tenant(),
+        });
+        let all = Self { name: ALL.to_owned(), tenant: None, cap: caps.total };
+        std::iter::once(own).chain(together).chain([all]).collect()
+    }
+
+    fn account(&self, tx: &Tx<'_>) -> Result<Account, StoreError> {
+        let stored = self.rows(tx).get::<Record>(&self.name)?;
+        Ok(stored.map_or_else(Account::default, |s| account(&s.record)))
+    }
+
     fn rows<'t>(&'t self, tx: &'t Tx<'_>) -> Rows<'t> {
         match &self.tenant {
             Some(tenant) => tx.of(tenant),
@@ -62,6 +86,15 @@ impl Whose {
 
 fn account(record: &Record) -> Account {
     Account::of(record.hours.clone())
+}
+
+/// The cap on an account.
+fn cap(caps: &Caps, record: &Record) -> ByteSize {
+    match &record.tenant {
+        None if record.account == ALL => caps.total,
+        Some(tenant) if record.account.strip_prefix(TENANT) == Some(tenant.as_str()) => caps.per_tenant(),
+        _ => caps.per_principal,
+    }
 }
 
 /// Hours since 1970.
@@ -92,18 +125,24 @@ pub(crate) fn take(
 ) -> Result<Taken, Fail> {
     let tenant = principal.confined_to().map(str::parse::<Name>).transpose();
     let tenant = tenant.map_err(|e| Fail::internal("a key's tenant is not a name", e))?;
-    let caps = &node.config.egress;
-    let accounts = [
-        Whose { name: principal.actor(), tenant, cap: caps.per_principal },
-        Whose { name: ALL.to_owned(), tenant: None, cap: caps.total },
-    ];
+    take_as(node, (&principal.actor(), tenant.as_ref()), subject, bytes, correlation, |e| e.by(principal))
+}
+
+/// As [`take`], for who is called so in events; `by` says in them by which decision.
+pub(crate) fn take_as(
+    node: &Node,
+    (actor, tenant): (&str, Option<&Name>),
+    subject: &str,
+    bytes: u64,
+    correlation: u128,
+    by: impl Fn(Event) -> Event,
+) -> Result<Taken, Fail> {
+    let accounts = Whose::all(&node.config.egress, actor, tenant);
     let hour = hour();
     let taken = node.meta.transaction(|tx| {
         let mut near = Vec::new();
         for whose in &accounts {
-            let stored = whose.rows(tx).get::<Record>(&whose.name)?;
-            let account = stored.map_or_else(Account::default, |s| account(&s.record));
-            match account.admit(bytes, whose.cap.bytes(), hour) {
+            match whose.account(tx)?.admit(bytes, whose.cap.bytes(), hour) {
                 Admission::Within => {}
                 Admission::Alarm => near.push(whose.clone()),
                 Admission::Over { room } => return Err(Refused::Over(whose.clone(), room)),
@@ -115,9 +154,8 @@ pub(crate) fn take(
         Ok(near)
     });
     let event = |kind, outcome, whose: &Whose| {
-        Event::new(kind, Phase::Observed, outcome, now().as_millis(), correlation)
-            .tenant(principal.confined_to().unwrap_or(""))
-            .by(principal)
+        by(Event::new(kind, Phase::Observed, outcome, now().as_millis(), correlation).actor(actor))
+            .tenant(tenant.map_or("", Name::as_str))
             .asset("model", subject, None)
             .severity(Severity::High)
             .detail("account", &whose.name)
@@ -147,14 +185,21 @@ pub(crate) fn take(
 }
 
 fn over(whose: &Whose, bytes: u64, room: u64) -> Fail {
-    let (who, key) = if whose.name == ALL {
-        ("all principals together".to_owned(), "total")
-    } else {
-        (format!("`{}`", whose.name), "per_principal")
+    let (who, key) = match whose.name.strip_prefix(TENANT) {
+        Some(tenant) => (format!("tenant `{tenant}`"), "per_tenant"),
+        None if whose.name == ALL => ("all principals together".to_owned(), "total"),
+        None => (format!("`{}`", whose.name), "per_principal"),
     };
     Fail::over_cap(format!("{} more would leave than {who} may take out within a day", ByteSize::from_bytes(bytes.saturating_sub(room))))
         .because(format!("the cap is {}, of which {} is left", whose.cap, ByteSize::from_bytes(room)))
         .help(format!("see what left with `strongroom access egress`; the operator sets the cap with `{key}` below `[egress]` in the node's configuration"))
+}
+
+/// How many bytes a principal that is of no tenant took out within the last day.
+pub(crate) fn used(node: &Node, actor: &str) -> Result<u64, Fail> {
+    let whose = Whose::all(&node.config.egress, actor, None);
+    let used = node.meta.read(|tx| whose.first().map_or(Ok(0), |w| w.account(tx).map(|a| a.used(hour()))));
+    used.map_err(store_fail)
 }
 
 impl Taken {
@@ -193,12 +238,11 @@ pub(crate) fn list(
     let (hour, caps) = (hour(), &node.config.egress);
     let items = page.items.iter().map(|stored| {
         let record = &stored.record;
-        let whole = record.account == ALL && record.tenant.is_none();
         api::Egress {
             account: record.account.clone(),
             tenant: record.tenant.as_ref().map(Name::to_string),
             bytes: account(record).used(hour),
-            cap: if whole { caps.total } else { caps.per_principal }.bytes(),
+            cap: cap(caps, record).bytes(),
         }
     });
     Ok(Page { items: items.collect(), next: page.next })

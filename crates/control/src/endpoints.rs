@@ -558,7 +558,7 @@ pub(crate) fn push_now(node: &Node) -> Result<(), Fail> {
     let _one = node.endpoints.pushing.lock().unwrap_or_else(PoisonError::into_inner);
     node.endpoints.dirty.store(false, Ordering::Release);
     let snapshot = snapshot(node)?;
-    let pushed = net::block_on(net::push::push(&node.config.gateway_socket(), &snapshot));
+    let pushed = net::block_on(net::push::push(&node.config.gateway_socket(), snapshot));
     match pushed {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(failed(node, &base::error::chain(&error))),

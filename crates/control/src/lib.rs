@@ -134,6 +134,8 @@ pub fn run(config: Config) -> Result<(), RunError> {
     } else {
         let pusher = Arc::clone(&node);
         thread("gateway-policy", move || endpoints::keep_pushing(&pusher))?;
+        let granter = Arc::clone(&node);
+        thread("gateway-bytes", move || egress::keep_granting(&granter))?;
         thread("restore", move || {
             jobs::restore(&restorer);
             endpoints::restore(&restorer);
@@ -236,6 +238,7 @@ fn open(config: Config, plane: Option<Plane>) -> Result<Node, Fail> {
         jobs: jobs::Jobs::default(),
         endpoints: endpoints::Endpoints::default(),
         posture: posture::LastRun::default(),
+        granting: egress::Granting::default(),
         gate: http::Gate::default(),
         rates: http::Rates::default(),
         repeats: http::Repeats::default(),

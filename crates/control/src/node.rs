@@ -49,6 +49,8 @@ pub(crate) struct Node {
     pub(crate) jobs: Jobs,
     pub(crate) endpoints: Endpoints,
     pub(crate) posture: posture::LastRun,
+    /// What the gateway may send, and told of it.
+    pub(crate) granting: crate::egress::Granting,
     pub(crate) gate: crate::http::Gate,
     /// How often each caller asked lately.
     pub(crate) rates: crate::http::Rates,

@@ -9,10 +9,12 @@
 //!
 //! **Invariants.** No policy, no answer. Bytes of a client never reach a model: tensors are parsed, checked and
 //! encoded anew. A key learns nothing about what it may not reach: that is 404. The first use of a key on an
-//! endpoint is durable in the audit log before it is answered. Every wait, queue and length is bounded.
+//! endpoint is durable in the audit log before it is answered. No byte of an answer leaves that control has not taken
+//! into account. Every wait, queue and length is bounded.
 
 mod clock;
 mod error;
+mod lease;
 pub mod limits;
 mod oip;
 mod policy;

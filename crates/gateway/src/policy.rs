@@ -10,6 +10,7 @@ use net::apikey::ApiKey;
 use ops::snapshot::{Endpoint, Key, Snapshot};
 
 use crate::clock;
+use crate::lease::{Lease, Leases};
 use crate::limits::ADMITTED_MAX;
 use crate::problem::Refusal;
 use crate::quota::Usage;
@@ -32,6 +33,8 @@ pub(crate) struct Holder {
     pub(crate) key: Key,
     /// Its quota.
     pub(crate) usage: Arc<Usage>,
+    /// The bytes of answers that it may still get.
+    pub(crate) lease: Arc<Lease>,
 }
 
 /// A snapshot, indexed.
@@ -63,11 +66,31 @@ impl Policies {
         self.current.read().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |p| p.generation)
     }
 
+    /// The leases of the keys in force, whether the policy has ended or not.
+    pub(crate) fn leases(&self) -> Vec<(u128, Arc<Lease>)> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let keys = current.iter().flat_map(|policy| policy.keys.iter());
+        keys.map(|(id, holder)| (*id, Arc::clone(&holder.lease))).collect()
+    }
+
+    /// The lease of one key, if the policy knows it.
+    pub(crate) fn with_lease(&self, key: u128, then: impl FnOnce(&Lease)) {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(holder) = current.as_ref().and_then(|policy| policy.keys.get(&key)) {
+            then(&holder.lease);
+        }
+    }
+
     /// Puts a snapshot in force, keeping the use of keys and the connections of endpoints that stay.
     ///
     /// # Errors
     /// Why it cannot be in force.
-    pub(crate) fn replace(&self, snapshot: Snapshot, endpoints_dir: &Path) -> Result<(), String> {
+    pub(crate) fn replace(
+        &self,
+        snapshot: Snapshot,
+        endpoints_dir: &Path,
+        leases: &Leases,
+    ) -> Result<(), String> {
         let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let old = slot.as_deref();
         if let Some(old) = old
@@ -88,11 +111,12 @@ impl Policies {
         }
         let mut keys = BTreeMap::new();
         for key in snapshot.keys.into_inner() {
-            let usage = old.and_then(|old| old.keys.get(&key.id)).map_or_else(
-                || Arc::new(Usage::new(key.requests_per_minute, clock::tick())),
-                |o| Arc::clone(&o.usage),
+            let kept = old.and_then(|old| old.keys.get(&key.id));
+            let (usage, lease) = kept.map_or_else(
+                || (Arc::new(Usage::new(key.requests_per_minute, clock::tick())), leases.lease()),
+                |o| (Arc::clone(&o.usage), Arc::clone(&o.lease)),
             );
-            if keys.insert(key.id, Arc::new(Holder { key, usage })).is_some() {
+            if keys.insert(key.id, Arc::new(Holder { key, usage, lease })).is_some() {
                 return Err("a key stands twice in it".to_owned());
             }
         }

@@ -9,6 +9,8 @@ use hyper::body::Bytes;
 use hyper::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 
+use crate::limits::EGRESS_RETRY;
+
 /// Why a request is not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -51,6 +53,12 @@ pub(crate) enum Refusal {
     /// Too much is under way altogether.
     #[error("the gateway is at its limit")]
     Overload,
+    /// A cap on what leaves within a day is reached.
+    #[error("more would leave in answers than a cap on this key, its tenant or the node allows within a day")]
+    Egress,
+    /// Control granted no bytes in time.
+    #[error("control does not say whether this answer may leave")]
+    NoGrant,
     /// The model does not answer.
     #[error("the model does not answer")]
     Upstream,
@@ -81,11 +89,13 @@ impl Explain for Refusal {
             Self::Upstream => "SR-GWY-0113",
             Self::UpstreamTimeout => "SR-GWY-0114",
             Self::Model(_) => "SR-GWY-0115",
+            Self::Egress => "SR-GWY-0116",
+            Self::NoGrant => "SR-GWY-0117",
         }
     }
     fn fault(&self) -> Fault {
         match self {
-            Self::NoPolicy | Self::NoAudit | Self::Overload => Fault::Operator,
+            Self::NoPolicy | Self::NoAudit | Self::NoGrant | Self::Overload => Fault::Operator,
             Self::Upstream | Self::UpstreamTimeout | Self::Model(_) => Fault::Peer,
             _ => Fault::Caller,
         }
@@ -93,15 +103,20 @@ impl Explain for Refusal {
     fn retry(&self) -> Retry {
         match self {
             Self::Quota(wait) => Retry::After(*wait),
-            Self::NoPolicy | Self::NoAudit | Self::Concurrency | Self::Overload | Self::Upstream => {
-                Retry::After(Duration::from_secs(1))
-            }
+            Self::Egress => Retry::After(EGRESS_RETRY),
+            Self::NoPolicy
+            | Self::NoAudit
+            | Self::NoGrant
+            | Self::Concurrency
+            | Self::Overload
+            | Self::Upstream => Retry::After(Duration::from_secs(1)),
             _ => Retry::Never,
         }
     }
     fn help(&self) -> Option<Help> {
         Some(match self {
-            Self::NoPolicy | Self::NoAudit | Self::Overload => {
+            Self::Egress => "see what left, and the caps, with `strongroom access egress`",
+            Self::NoPolicy | Self::NoAudit | Self::NoGrant | Self::Overload => {
                 "see the node's state with `strongroom status`"
             }
             Self::Unauthorised => {
@@ -123,7 +138,9 @@ impl Explain for Refusal {
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NoPolicy | Self::NoAudit | Self::Overload => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoPolicy | Self::NoAudit | Self::NoGrant | Self::Overload => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Unauthorised => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -132,10 +149,15 @@ impl Refusal {
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Quota(_) | Self::Concurrency => StatusCode::TOO_MANY_REQUESTS,
+            Self::Quota(_) | Self::Concurrency | Self::Egress => StatusCode::TOO_MANY_REQUESTS,
             Self::Upstream | Self::Model(_) => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
+    }
+
+    /// Whether it says something in words that a model may have chosen; those are counted as an answer is.
+    pub(crate) fn quotes_the_model(&self) -> bool {
+        matches!(self, Self::Model(_) | Self::Invalid(_))
     }
 
     /// Whether the request's body may stand unread on the connection, which then cannot be used again.

@@ -1,29 +1,38 @@
-//! The socket on which control pushes the policy.
+//! The socket on which control pushes the policy and grants bytes.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ops::Text;
-use ops::snapshot::{Ack, SNAPSHOT_MAX, Snapshot};
+use ops::lease::Push;
+use ops::snapshot::{Ack, SNAPSHOT_MAX};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 
-use crate::limits::PUSH_TIMEOUT;
+use crate::limits::{PUSH_TIMEOUT, PUSHES_MAX};
 use crate::server::Shared;
 
-/// Takes pushes, one at a time, from control's user and nobody else.
+/// Takes what control's user says, and nobody else.
 pub(crate) async fn serve(listener: UnixListener, shared: Arc<Shared>) {
+    let places = Arc::new(Semaphore::new(PUSHES_MAX));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             continue;
         };
         let allowed = stream.peer_cred().is_ok_and(|peer| peer.uid() == shared.config.users.control);
-        if allowed {
+        if !allowed {
+            continue;
+        }
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
             // A push that fails leaves what is in force; control sees the closed connection.
             drop(tokio::time::timeout(PUSH_TIMEOUT, take(stream, &shared)).await);
-        }
+            drop(place);
+        });
     }
 }
 
@@ -34,9 +43,14 @@ async fn take(mut stream: UnixStream, shared: &Shared) -> std::io::Result<()> {
     } else {
         let mut body = Vec::new();
         (&mut stream).take(u64::try_from(len).unwrap_or(0)).read_to_end(&mut body).await?;
-        match ops::from_bytes::<Snapshot>(&body) {
-            Ok(snapshot) => {
-                shared.policies.replace(snapshot, &shared.config.endpoints_dir()).err().unwrap_or_default()
+        match ops::from_bytes::<Push>(&body) {
+            Ok(Push::Policy { snapshot }) => {
+                let dir = shared.config.endpoints_dir();
+                shared.policies.replace(snapshot, &dir, &shared.leases).err().unwrap_or_default()
+            }
+            Ok(Push::Lease { grants }) => {
+                let uses = shared.leases.exchange(grants, &shared.policies).await;
+                return stream.write_all(&uses.to_frame()).await;
             }
             Err(error) => error.to_string(),
         }

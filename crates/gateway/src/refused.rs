@@ -166,11 +166,12 @@ fn event(denied: &Denied, peer: IpAddr, now: Timestamp) -> Event {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use ops::Text;
     use ops::snapshot::Key;
 
     use super::*;
+    use crate::lease::{Lease, Leases};
     use crate::quota::Usage;
 
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -180,6 +181,10 @@ mod tests {
     }
 
     fn holder(id: u128) -> Arc<Holder> {
+        Arc::new(holding(id, Leases::default().lease()))
+    }
+
+    pub(crate) fn holding(id: u128, lease: Arc<Lease>) -> Holder {
         let key = Key {
             id,
             mac: [0; 32],
@@ -190,7 +195,8 @@ mod tests {
             requests_per_minute: 1,
             concurrency: 1,
         };
-        Arc::new(Holder { key, usage: Arc::new(Usage::new(1, clock::tick())) })
+        let usage = Arc::new(Usage::new(1, clock::tick()));
+        Holder { key, usage, lease }
     }
 
     fn counted(event: &Event) -> &str {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use base::Timestamp;
 use base::id::{CorrelationId, EndpointId, EventId, ReceiptId};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING,
 };
@@ -61,7 +61,7 @@ fn route(path: &str) -> Option<Route<'_>> {
 /// Answers a request. Cancelled when the client goes: the model's connection is then dropped with it.
 pub(crate) async fn answer(shared: Arc<Shared>, peer: IpAddr, request: Request<Incoming>) -> Answer {
     let request_id = EventId::new(clock::now(), clock::random());
-    match dispatch(&shared, peer, request).await {
+    match dispatch(&shared, peer, request_id, request).await {
         Ok(response) => response,
         Err(refusal) => {
             shared.refusals.fetch_add(1, Ordering::Relaxed);
@@ -70,7 +70,33 @@ pub(crate) async fn answer(shared: Arc<Shared>, peer: IpAddr, request: Request<I
     }
 }
 
-async fn dispatch(shared: &Shared, peer: IpAddr, request: Request<Incoming>) -> Result<Answer, Refusal> {
+/// Spends the bytes of what a model said, or refuses to send it. The head of an answer is the gateway's own.
+async fn paid(shared: &Shared, holder: &Holder, answer: Answer) -> Result<Answer, Refusal> {
+    let bytes = answer.body().size_hint().exact().unwrap_or(u64::MAX);
+    shared.leases.spend(holder, bytes).await.map(|()| answer)
+}
+
+/// A refusal that quotes the model leaves as an answer does.
+async fn paid_if_quoted(
+    shared: &Shared,
+    holder: &Holder,
+    request_id: EventId,
+    refusal: Refusal,
+) -> Result<Answer, Refusal> {
+    if !refusal.quotes_the_model() {
+        return Err(refusal);
+    }
+    let bytes = refusal.response(request_id).body().size_hint().exact().unwrap_or(u64::MAX);
+    shared.leases.spend(holder, bytes).await?;
+    Err(refusal)
+}
+
+async fn dispatch(
+    shared: &Shared,
+    peer: IpAddr,
+    request_id: EventId,
+    request: Request<Incoming>,
+) -> Result<Answer, Refusal> {
     let (head, body) = request.into_parts();
     let now = clock::now();
     let route = route(head.uri.path()).ok_or(Refusal::NotFound)?;
@@ -98,8 +124,9 @@ async fn dispatch(shared: &Shared, peer: IpAddr, request: Request<Incoming>) -> 
             "name": "strongroom", "version": env!("CARGO_PKG_VERSION"), "extensions": [],
         }))),
         Route::Model { name, version } => {
-            let (_, served) = entitled(name, version)?;
-            Ok(json(&oip::metadata(&served.endpoint, served.upstream.described().await?)))
+            let (holder, served) = entitled(name, version)?;
+            let described = json(&oip::metadata(&served.endpoint, served.upstream.described().await?));
+            paid(shared, &holder, described).await
         }
         Route::ModelReady { name, version } => {
             let (_, served) = entitled(name, version)?;
@@ -111,7 +138,10 @@ async fn dispatch(shared: &Shared, peer: IpAddr, request: Request<Incoming>) -> 
         }
         Route::Infer { name, version } => {
             let (holder, served) = entitled(name, version)?;
-            infer(shared, &holder, &served, &head.headers, body).await
+            match infer(shared, &holder, &served, &head.headers, body).await {
+                Ok(answer) => Ok(answer),
+                Err(refusal) => paid_if_quoted(shared, &holder, request_id, refusal).await,
+            }
         }
     }
 }
@@ -182,12 +212,16 @@ async fn infer(
         Ok(outputs) => oip::render(&served.endpoint, model, &inference, &outputs),
         Err(refusal) => Err(refusal),
     };
-    let rendered = rendered.inspect_err(|refusal| {
+    let answer = match rendered {
+        Ok(rendered) => paid(shared, holder, with_receipt(rendered, receipt, served)).await,
+        Err(refusal) => Err(refusal),
+    };
+    let answer = answer.inspect_err(|refusal| {
         shared.recorder.soon(record(Outcome::Failure, &refusal.to_string()));
     })?;
     shared.recorder.soon(record(Outcome::Success, ""));
     shared.answered.fetch_add(1, Ordering::Relaxed);
-    Ok(with_receipt(rendered, receipt, served))
+    Ok(answer)
 }
 
 fn with_receipt(body: Vec<u8>, receipt: ReceiptId, served: &Served) -> Answer {

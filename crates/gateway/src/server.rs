@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use crate::error::GatewayError;
+use crate::lease::Leases;
 use crate::limits::{
     BODY_BUDGET_KIB, CONNECTIONS_MAX, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HEADER_MAX, HEADER_TIMEOUT,
     HEADERS_MAX,
@@ -38,6 +39,7 @@ const REFUSED_CHECK: Duration = Duration::from_secs(1);
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) policies: Policies,
+    pub(crate) leases: Leases,
     pub(crate) recorder: Recorder,
     pub(crate) refused: Refused,
     /// Memory for bodies, in KiB.
@@ -75,6 +77,7 @@ async fn serve(config: Config) -> Result<(), GatewayError> {
     let shared = Arc::new(Shared {
         config,
         policies: Policies::default(),
+        leases: Leases::default(),
         recorder,
         refused: Refused::default(),
         memory: Semaphore::new(BODY_BUDGET_KIB),

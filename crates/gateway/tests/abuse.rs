@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 fn node() -> Node {
     let node = Node::start(&Model::Row, true);
     node.push(1, vec![stored(1, 1_000_000)]).unwrap();
+    node.settle();
     assert_answers(&node);
     node
 }

@@ -4,6 +4,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use ops::Codec;
+use ops::lease::{Grants, Push, USES_MAX, Uses};
 use ops::snapshot::{ACK_MAX, Ack, Snapshot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -52,19 +54,37 @@ impl base::Explain for PushError {
 ///
 /// # Errors
 /// [`PushError`]; then the gateway goes by what it had before, or refuses everything if it had nothing.
-pub async fn push(socket: &Path, snapshot: &Snapshot) -> Result<Ack, PushError> {
-    let ack = tokio::time::timeout(PUSH_TIMEOUT, exchange(socket, snapshot))
-        .await
-        .map_err(|_| PushError::Timeout)??;
+pub async fn push(socket: &Path, snapshot: Snapshot) -> Result<Ack, PushError> {
+    let ack: Ack = exchange(socket, &Push::Policy { snapshot }, ACK_MAX).await?;
     if ack.refused.is_empty() { Ok(ack) } else { Err(PushError::Refused(ack.refused.to_string())) }
 }
 
-async fn exchange(socket: &Path, snapshot: &Snapshot) -> Result<Ack, PushError> {
+/// Grants bytes to keys, and waits until one lacks some or the gateway has waited long enough.
+///
+/// # Errors
+/// [`PushError`]; then it is not known whether the grants arrived.
+pub async fn lease(socket: &Path, grants: Grants) -> Result<Uses, PushError> {
+    let seq = grants.seq;
+    let uses: Uses = exchange(socket, &Push::Lease { grants }, USES_MAX).await?;
+    if uses.seq == seq {
+        Ok(uses)
+    } else {
+        Err(PushError::Refused("the grants of a later exchange came before".to_owned()))
+    }
+}
+
+async fn exchange<T: Codec>(socket: &Path, said: &Push, longest: usize) -> Result<T, PushError> {
+    tokio::time::timeout(PUSH_TIMEOUT, converse(socket, said, longest))
+        .await
+        .map_err(|_| PushError::Timeout)?
+}
+
+async fn converse<T: Codec>(socket: &Path, said: &Push, longest: usize) -> Result<T, PushError> {
     let mut stream = UnixStream::connect(socket).await?;
-    stream.write_all(&snapshot.to_frame()).await?;
+    stream.write_all(&said.to_frame()).await?;
     let len = usize::try_from(stream.read_u32_le().await?).unwrap_or(usize::MAX);
-    if len > ACK_MAX {
-        return Err(base::wire::WireError::TooMany { what: "bytes", count: len, limit: ACK_MAX }.into());
+    if len > longest {
+        return Err(base::wire::WireError::TooMany { what: "bytes", count: len, limit: longest }.into());
     }
     let mut body = vec![0; len];
     stream.read_exact(&mut body).await?;

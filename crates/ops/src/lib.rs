@@ -14,6 +14,7 @@ mod codec;
 pub mod event;
 pub mod inference;
 pub mod keeper;
+pub mod lease;
 pub mod porter;
 pub mod receipt;
 pub mod recovery;

@@ -1,7 +1,7 @@
 //! The policy snapshot that control pushes to the gateway: which keys there are, what each may reach, and what
 //! answers. The gateway keeps it in memory only; without one it refuses everything.
 //!
-//! Pushed over the gateway's stream socket as one frame (`u32` length, little-endian, and [`Snapshot`] in the
+//! Pushed over the gateway's stream socket as one frame (`u32` length, little-endian, and [`crate::lease::Push`] in the
 //! encoding of this crate), answered by one frame with an [`Ack`]. A later snapshot replaces the earlier one
 //! whole; a snapshot whose generation is not above the last one of the same control process is refused.
 
@@ -101,13 +101,6 @@ record! {
     }
 }
 
-impl Snapshot {
-    /// The frame to push.
-    pub fn to_frame(&self) -> Vec<u8> {
-        frame(&crate::to_bytes(self))
-    }
-}
-
 record! {
     /// The gateway's answer to a push.
     pub struct Ack {
@@ -131,7 +124,8 @@ impl Ack {
     }
 }
 
-fn frame(body: &[u8]) -> Vec<u8> {
+/// A body after its length.
+pub(crate) fn frame(body: &[u8]) -> Vec<u8> {
     let len = u32::try_from(body.len()).unwrap_or(u32::MAX);
     let mut out = Vec::with_capacity(body.len().saturating_add(4));
     out.extend_from_slice(&len.to_le_bytes());
@@ -193,6 +187,6 @@ mod tests {
         endpoint.socket = Text::clip(&full(96));
         snapshot.keys = List::clip(vec![key; KEYS_MAX]);
         snapshot.endpoints = List::clip(vec![endpoint; ENDPOINTS_MAX]);
-        assert!(snapshot.to_frame().len() <= SNAPSHOT_MAX);
+        assert!(crate::lease::Push::Policy { snapshot }.to_frame().len() <= SNAPSHOT_MAX);
     }
 }

@@ -18,21 +18,12 @@ const OTHERS: u32 = 0o077;
 
 /// Looks at the network of every sandbox that runs or ran, at the listeners, and at the storage.
 pub(super) fn apart(node: &Arc<Node>) -> Result<Seen, Fail> {
-    let jobs = node.every::<Job>(|job| !job.isolation.is_empty())?;
-    let served = node.every::<Endpoint>(|endpoint| !endpoint.isolation.is_empty())?;
-    let jobs = jobs.iter().map(|j| (format!("job {}", j.id), j.state == JobState::Running, &j.isolation));
-    let served = served
-        .iter()
-        .map(|e| (format!("endpoint {}", e.id), e.state == EndpointState::Serving, &e.isolation));
-    let (mut all, mut running) = (0u32, 0u32);
-    for (name, runs, isolation) in jobs.chain(served) {
-        let none = isolation.iter().any(|(name, state, _)| name == NO_NETWORK && state == "enforced");
-        if !none {
+    let (all, running) = match networks(node)? {
+        Networks::None { all, running } => (all, running),
+        Networks::Of(name) => {
             return Ok(Seen::Broken(format!("the sandbox of {name} has a network"), Vec::new()));
         }
-        all = all.saturating_add(1);
-        running = running.saturating_add(u32::from(runs));
-    }
+    };
     let gateway = endpoints::address(node);
     let management = node.plane.as_ref().map(|plane| plane.url.clone());
     if gateway.is_some() && gateway.as_ref().map(|address| format!("https://{address}")) == management {
@@ -66,4 +57,37 @@ pub(super) fn apart(node: &Arc<Node>) -> Result<Seen, Fail> {
             format!("storage: {} with mode {:o}", storage.display(), mode & 0o777),
         ],
     ))
+}
+
+/// Networks of sandboxes, as they were read back from each after its start.
+pub(super) enum Networks {
+    /// None of these has one.
+    None {
+        /// That ran.
+        all: u32,
+        /// Of them, those that run.
+        running: u32,
+    },
+    /// This one has.
+    Of(String),
+}
+
+/// Looks at the network of every sandbox that runs or ran.
+pub(super) fn networks(node: &Arc<Node>) -> Result<Networks, Fail> {
+    let jobs = node.every::<Job>(|job| !job.isolation.is_empty())?;
+    let served = node.every::<Endpoint>(|endpoint| !endpoint.isolation.is_empty())?;
+    let jobs = jobs.iter().map(|j| (format!("job {}", j.id), j.state == JobState::Running, &j.isolation));
+    let served = served
+        .iter()
+        .map(|e| (format!("endpoint {}", e.id), e.state == EndpointState::Serving, &e.isolation));
+    let (mut all, mut running) = (0u32, 0u32);
+    for (name, runs, isolation) in jobs.chain(served) {
+        let none = isolation.iter().any(|(name, state, _)| name == NO_NETWORK && state == "enforced");
+        if !none {
+            return Ok(Networks::Of(name));
+        }
+        all = all.saturating_add(1);
+        running = running.saturating_add(u32::from(runs));
+    }
+    Ok(Networks::None { all, running })
 }

@@ -44,6 +44,7 @@ pub(super) const ALL: &[(&str, Probe)] = &[
     ("AC-7", super::people::sessions_end),
     ("AC-8", super::recovery::break_glass),
     ("AC-9", super::planes::apart),
+    ("AC-10", super::egress::capped),
     ("AU-2", tampered_log),
     ("AU-10", own_entry),
     ("IS-7", swapped_objects),

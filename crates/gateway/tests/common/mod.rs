@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ use ops::inference::{
     from_frame, to_frame,
 };
 use ops::keeper::{Request, Response};
+use ops::lease::{Grant, Grants};
 use ops::snapshot::{Endpoint, Key, MacKey, Snapshot};
 use ops::{List, Text};
 
@@ -133,6 +135,8 @@ pub(crate) struct Node {
     pub(crate) gateway: Option<Process>,
     pub(crate) target: Target,
     pub(crate) ca: String,
+    /// How many bytes of answers are granted in all.
+    pub(crate) cap: Arc<AtomicU64>,
     _runtime: Option<Process>,
 }
 
@@ -187,7 +191,10 @@ impl Node {
         });
         let ca = std::fs::read_to_string(config.ca_file()).unwrap();
         let target = Target::new(address, "localhost", &ca).unwrap();
-        Self { dir, config, keeper, gateway, target, ca, _runtime: runtime }
+        let cap = Arc::new(AtomicU64::new(u64::MAX));
+        let (socket, most) = (config.gateway_socket(), Arc::clone(&cap));
+        std::thread::spawn(move || grant(&socket, &most));
+        Self { dir, config, keeper, gateway, target, ca, cap, _runtime: runtime }
     }
 
     pub(crate) fn push(
@@ -202,7 +209,14 @@ impl Node {
             keys: List::new(keys).unwrap(),
             endpoints: List::new(vec![endpoint(1, "acme"), endpoint(2, "globex")]).unwrap(),
         };
-        block_on(net::push::push(&self.config.gateway_socket(), &snapshot)).unwrap()
+        block_on(net::push::push(&self.config.gateway_socket(), snapshot)).unwrap()
+    }
+
+    /// Waits until the gateway has its line to the keeper, which it takes up beside everything else.
+    pub(crate) fn settle(&self) {
+        let ready =
+            || block_on(net::https::request(&self.target, net::Call::get("/v2/health/ready"))).unwrap();
+        until("line of the gateway to the keeper", || (ready().unwrap().status == 200).then_some(()));
     }
 
     pub(crate) fn infer(&self, key: &str, path: &str, body: &str) -> (u16, String, Option<String>) {
@@ -260,6 +274,31 @@ fn row(mut stream: UnixStream) -> std::io::Result<()> {
             }
         };
         stream.write_all(&to_frame(&answer).unwrap())?;
+    }
+}
+
+/// Bytes that a key is granted ahead.
+const LEASE: u64 = 4096;
+
+/// Grants keys what they lack, as control does, until so many bytes are granted.
+fn grant(socket: &Path, most: &AtomicU64) {
+    let (mut seq, mut boot, mut granted, mut grants) = (0, 0, 0u64, Vec::new());
+    while socket.exists() {
+        seq += 1;
+        let said = Grants { seq, boot, grants: List::clip(std::mem::take(&mut grants)) };
+        let Ok(uses) = block_on(net::push::lease(socket, said)).unwrap() else {
+            std::thread::sleep(Duration::from_millis(50));
+            continue;
+        };
+        boot = uses.boot;
+        for told in uses.uses.iter().filter(|told| told.asked > told.left || told.left < LEASE / 2) {
+            let need = told.asked.saturating_sub(told.left);
+            let room = most.load(Ordering::SeqCst) - granted;
+            let bytes = if need > room { 0 } else { need.max(LEASE).min(room) };
+            let low = if bytes < LEASE { 0 } else { LEASE / 2 };
+            grants.push(Grant { key: told.key, bytes, low, refused: need > room });
+            granted += bytes;
+        }
     }
 }
 

@@ -454,6 +454,9 @@ wire! {
         /// Role of a key that manages the tenant's things.
         #[serde(default)]
         role: Option<String>,
+        /// The service on whose certificate alone it is good; absent: it is good for whoever has it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<String>,
         /// When it was made.
         #[schemars(with = "shape::Time")]
         created: String,
@@ -710,6 +713,10 @@ request! {
         #[serde(default)]
         #[schemars(with = "Option<shape::KeyDays>")]
         days: Option<u32>,
+        /// A service of the tenant: the key is then good only on connections with that service's certificate.
+        #[serde(default)]
+        #[schemars(with = "Option<shape::Name>")]
+        service: Option<String>,
     }
 
     /// Makes a service.

@@ -63,8 +63,8 @@ impl Place {
 pub(crate) enum Caller<'a> {
     /// The holder of a key.
     Key(Secret<String>),
-    /// A service with its certificate.
-    Service(&'a Identity),
+    /// A service with its certificate, or the holder of a key that is bound to it.
+    Service(&'a Identity, Option<Secret<String>>),
     /// Somebody who is not known yet.
     Stranger,
 }
@@ -110,11 +110,11 @@ impl Client {
         let (target, key) = match caller {
             Caller::Key(key) => (Target::new(address, &server.host, authority), Some(key)),
             Caller::Stranger => (Target::new(address, &server.host, authority), None),
-            Caller::Service(identity) => {
-                let target = identity.key.expose(|key| {
-                    Target::with_identity(address, &server.host, authority, &identity.certificate, key)
+            Caller::Service(identity, key) => {
+                let target = identity.key.expose(|private| {
+                    Target::with_identity(address, &server.host, authority, &identity.certificate, private)
                 });
-                (target, None)
+                (target, key)
             }
         };
         let place = Place::Remote(server.clone(), target.map_err(tls)?);

@@ -4,6 +4,7 @@ use std::env;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use base::Secret;
 use base::names::Name;
 
 use crate::args::{Global, ServerUrl, TenantArg, When};
@@ -79,10 +80,8 @@ impl Session {
         if !identity.validity.is_due(clock::now()) {
             return Ok(client);
         }
-        match identity.renew(&client) {
-            Ok(_) => {
-                Client::remote(server, &self.authority(server, Some(&identity))?, Caller::Service(&identity))
-            }
+        match identity.renew(&self.of_service(server, &identity, None)?) {
+            Ok(_) => self.of_service(server, &identity, self.bound_key()?),
             Err(failure) => {
                 let until = identity.validity.until;
                 say(&format!("the certificate, good until {until}, was not renewed: {}", failure.what));
@@ -107,11 +106,7 @@ impl Session {
         if let Some(dir) = &self.identity {
             let identity = Identity::read(dir)?;
             identity.must_be_valid(clock::now())?;
-            return Client::remote(
-                &server,
-                &self.authority(&server, Some(&identity))?,
-                Caller::Service(&identity),
-            );
+            return self.of_service(&server, &identity, self.bound_key()?);
         }
         let key = match read_key(self.key_file.as_deref())? {
             Some(key) => Some(key),
@@ -122,6 +117,25 @@ impl Session {
             return Err(CliError::Usage(what.to_owned()).into());
         };
         Client::remote(&server, &self.authority(&server, None)?, Caller::Key(key))
+    }
+
+    /// A client with the certificate of a service, and the key that is bound to it.
+    fn of_service(
+        &self,
+        server: &ServerUrl,
+        identity: &Identity,
+        key: Option<Secret<String>>,
+    ) -> Result<Client, Failure> {
+        let authority = self.authority(server, Some(identity))?;
+        Client::remote(server, &authority, Caller::Service(identity, key))
+    }
+
+    /// The key of the flag alone: one of the environment is for callers without an identity.
+    fn bound_key(&self) -> Result<Option<Secret<String>>, Failure> {
+        match &self.key_file {
+            Some(file) => Ok(read_key(Some(file))?),
+            None => Ok(None),
+        }
     }
 
     /// A client of who is not known yet.

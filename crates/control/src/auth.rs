@@ -8,7 +8,9 @@ use access::{Circumstances, Decision, Mode, Operation, Policies, Role};
 use api::{Route, Who};
 use base::Timestamp;
 use base::id::SessionId;
+use base::names::Name;
 use net::apikey::ApiKey;
+use net::identity::CertificateDer;
 use net::token::Use;
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 
@@ -187,7 +189,8 @@ impl From<Fail> for Refusal {
 }
 
 /// Finds out who calls. On the local socket: a key if one is given, else the user of the peer process. Over the network
-/// nobody is the operator: one key or one client certificate says who it is, and both at once say two things.
+/// nobody is the operator: one key or one client certificate says who it is. Both at once say two things, unless the key
+/// is bound to the service of the certificate (RFC 8705 section 3).
 pub(crate) fn authenticate(node: &Node, peer: &Peer, bearer: Option<&str>) -> Result<Identity, Fail> {
     match (peer, bearer) {
         (Peer::Local { uid: None, .. }, _) => Err(Fail::unauthenticated("the kernel does not say who calls")),
@@ -197,27 +200,45 @@ pub(crate) fn authenticate(node: &Node, peer: &Peer, bearer: Option<&str>) -> Re
         (Peer::Local { .. }, None) => {
             Err(Fail::unauthenticated("no key was given, and this user is not the node's operator"))
         }
-        (Peer::Local { .. }, Some(key)) => authenticate_key(node, key),
+        (Peer::Local { .. }, Some(key)) => authenticate_key(node, peer, key, None),
         (Peer::Remote(client), bearer) => match (&client.certificate, bearer) {
             (None, None) => Err(Fail::unauthenticated("neither a key nor a client certificate was given")),
-            (Some(_), Some(_)) => {
-                Err(Fail::unauthenticated("a key and a client certificate were given; give one of them"))
-            }
-            (None, Some(key)) => authenticate_key(node, key),
+            (certificate, Some(key)) => authenticate_key(node, peer, key, certificate.as_ref()),
             (Some(certificate), None) => services::authenticate(node, certificate),
         },
     }
 }
 
-fn authenticate_key(node: &Node, text: &str) -> Result<Identity, Fail> {
+fn authenticate_key(
+    node: &Node,
+    peer: &Peer,
+    text: &str,
+    certificate: Option<&CertificateDer<'_>>,
+) -> Result<Identity, Fail> {
+    let both = || Err(Fail::unauthenticated("a key and a client certificate were given; give one of them"));
     if text.starts_with(Use::Session.prefix()) {
-        return people::authenticate(node, text);
+        return if certificate.is_some() { both() } else { people::authenticate(node, text) };
     }
     let refuse = || Fail::unauthenticated("the key is not known, has ended or was revoked");
     let key = ApiKey::parse(text).map_err(|_| refuse())?;
     let record = node.api_key(key.id())?.ok_or_else(refuse)?;
     if !record.opened_by(&key.mac(&node.key_mac_key.0), now()) {
         return Err(refuse());
+    }
+    match &record.service {
+        // Whoever took the key is told no more than of one that does not exist.
+        Some(service) if !services::presents(node, certificate, &record.tenant, service) => {
+            let why = format!(
+                "key {} was presented without the certificate of service `{service}`, which it is bound to",
+                key.id()
+            );
+            let (who, tenant) = (peer.label(), Some(record.tenant.as_str()));
+            let taken = Refusal::from(Fail::unauthenticated(why));
+            node.refusals.record(node, (&who, tenant), "authenticate", "", &taken);
+            return Err(refuse());
+        }
+        None if certificate.is_some() => return both(),
+        _ => {}
     }
     Ok(Identity::Key { tenant: record.tenant, id: key.id().to_string(), role: record.role })
 }
@@ -226,11 +247,13 @@ fn authenticate_key(node: &Node, text: &str) -> Result<Identity, Fail> {
 pub(crate) fn is_still_known(node: &Node, identity: &Identity) -> bool {
     match identity {
         Identity::Operator { .. } => true,
-        Identity::Key { id, .. } => id
-            .parse()
-            .ok()
-            .and_then(|id| node.api_key(id).ok().flatten())
-            .is_some_and(|known| known.is_good(now())),
+        Identity::Key { id, .. } => {
+            id.parse().ok().and_then(|id| node.api_key(id).ok().flatten()).is_some_and(|known| {
+                let service = known.service.as_ref();
+                let bound_to_good = |name: &Name| services::is_known(node, &known.tenant, name.as_str());
+                known.is_good(now()) && service.is_none_or(bound_to_good)
+            })
+        }
         Identity::Person { session, .. } => people::is_known(node, *session),
         Identity::Service { .. } => {
             identity.service().is_some_and(|(tenant, name)| services::is_known(node, tenant, name))

@@ -24,7 +24,7 @@ use crate::clock::{now, random};
 use crate::node::{Node, correlation, store_fail, time};
 use crate::run::{FileRef, InputPlan, Purpose, Run, RunEvent, text};
 use crate::shares::Places;
-use crate::{Fail, jobs, models};
+use crate::{Fail, jobs, models, services};
 
 /// Endpoints served at once.
 const SERVING_MAX: usize = 64;
@@ -590,8 +590,10 @@ pub(crate) fn keep_pushing(node: &Arc<Node>) {
 
 fn snapshot(node: &Node) -> Result<Snapshot, Fail> {
     let at = now();
-    let mut keys: Vec<_> =
-        node.every::<ApiKey>(|_| true)?.iter().filter_map(|record| key(record, at.as_millis())).collect();
+    let mut keys = Vec::new();
+    for record in node.every::<ApiKey>(|_| true)? {
+        keys.extend(key(node, &record, at.as_millis())?);
+    }
     // What does not fit is unknown to the gateway, and that is refused: so revoked keys are left out first.
     keys.sort_by_key(|key| key.revoked);
     let left_out = keys.iter().skip(ops::snapshot::KEYS_MAX).filter(|key| !key.revoked).count();
@@ -619,27 +621,34 @@ fn snapshot(node: &Node) -> Result<Snapshot, Fail> {
         generation: node.endpoints.generation.fetch_add(1, Ordering::AcqRel).saturating_add(1),
         expires_ms: at.plus_millis(SNAPSHOT_LIFE_MS).as_millis(),
         key_mac_key: node.key_mac_key.clone(),
+        services: text(node.plane.as_ref().map_or("", |plane| plane.services.pem()))?,
         keys: List::clip(keys),
         endpoints: List::clip(endpoints),
     })
 }
 
-fn key(record: &ApiKey, now_ms: u64) -> Option<ops::snapshot::Key> {
-    let KeyUse::Endpoint { tenant, endpoint } = &record.scope else { return None };
+fn key(node: &Node, record: &ApiKey, now_ms: u64) -> Result<Option<ops::snapshot::Key>, Fail> {
+    let KeyUse::Endpoint { tenant, endpoint } = &record.scope else { return Ok(None) };
     // A key that has ended is left out: it is as good as unknown, and the list stays short.
     if record.expires_ms <= now_ms {
-        return None;
+        return Ok(None);
     }
-    Some(ops::snapshot::Key {
+    // A key ends with the service that it is bound to.
+    let good = match &record.service {
+        Some(service) => services::good_until(node, tenant, service)?,
+        None => Some(record.expires_ms),
+    };
+    Ok(Some(ops::snapshot::Key {
         id: record.id.bits(),
         mac: *record.mac.as_bytes(),
         tenant: Text::clip(tenant.as_str()),
+        service: Text::clip(record.service.as_ref().map_or("", Name::as_str)),
         endpoint: endpoint.bits(),
-        expires_ms: record.expires_ms,
-        revoked: record.revoked,
+        expires_ms: good.map_or(record.expires_ms, |ends| ends.min(record.expires_ms)),
+        revoked: record.revoked || good.is_none(),
         requests_per_minute: REQUESTS_A_MINUTE,
         concurrency: CONCURRENCY,
-    })
+    }))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! API keys: shown once, kept as a keyed hash, scoped to one endpoint or to managing one tenant, ending by
-//! themselves.
+//! themselves, and good for whoever has them or on the certificate of one service alone.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use store::records::{ApiKey as Record, Endpoint, KeyRole, KeyUse};
 use crate::auth::{By, Principal};
 use crate::clock::{now, random};
 use crate::node::{Node, correlation, store_fail, time};
-use crate::{Fail, endpoints};
+use crate::{Fail, endpoints, services};
 
 /// How long a key is good for unless said otherwise, in days.
 const DAYS_DEFAULT: u32 = 30;
@@ -33,6 +33,8 @@ pub(crate) struct Known {
     pub(crate) role: Role,
     pub(crate) expires: Timestamp,
     pub(crate) revoked: bool,
+    /// The service on whose certificate alone it is good.
+    pub(crate) service: Option<Name>,
 }
 
 impl Known {
@@ -45,6 +47,7 @@ impl Known {
             role: of_key(*role),
             expires: Timestamp::from_millis(record.expires_ms),
             revoked: record.revoked,
+            service: record.service.clone(),
         })
     }
 
@@ -111,6 +114,7 @@ pub(crate) fn create(
         }
         None => None,
     };
+    let service = request.service.as_deref().map(|name| services::present(node, tenant, name)).transpose()?;
     let at = now();
     let id = KeyId::new(at, random::<10>()?);
     let key = ApiKey::new(id, random::<32>()?);
@@ -126,6 +130,7 @@ pub(crate) fn create(
         created_ms: at.as_millis(),
         expires_ms: at.plus_millis(u64::from(days).saturating_mul(86_400_000)).as_millis(),
         revoked: false,
+        service,
     };
     let event =
         Event::new(EventKind::ApiKeyCreate, Phase::Intent, Outcome::Unknown, at.as_millis(), correlation()?)
@@ -134,6 +139,7 @@ pub(crate) fn create(
             .asset("api_key", &id.to_string(), None)
             .detail("endpoint", request.endpoint.as_deref().unwrap_or("none: manages the tenant"))
             .detail("role", if endpoint.is_some() { "none" } else { of_key(role).as_str() })
+            .detail("service", record.service.as_ref().map_or("none: good for whoever has it", Name::as_str))
             .detail("expires", &time(record.expires_ms));
     node.keeper.audited(event, || {
         let insert = node.meta.transaction(|tx| {
@@ -224,6 +230,7 @@ fn wire(node: &Node, record: &Record) -> Result<api::Key, Fail> {
         created: time(record.created_ms),
         expires: time(record.expires_ms),
         revoked: record.revoked,
+        service: record.service.as_ref().map(Name::to_string),
         secret: None,
     })
 }
@@ -241,6 +248,7 @@ mod tests {
             created_ms: 0,
             expires_ms: 10,
             revoked: false,
+            service: None,
         }
     }
 

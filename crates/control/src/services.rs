@@ -11,12 +11,12 @@ use ops::event::{Event, EventKind, Outcome, Phase};
 use store::records::Service as Record;
 use store::{PageRequest, StoreError};
 
-use crate::Fail;
 use crate::auth::{By, Identity, Principal};
 use crate::clock::now;
 use crate::keys::{asked_role, of_key};
 use crate::node::{Node, correlation, store_fail, time};
 use crate::plane::Plane;
+use crate::{Fail, endpoints};
 
 /// How long a grant is good for unless said otherwise, in days.
 const DAYS_DEFAULT: u32 = 30;
@@ -44,6 +44,33 @@ pub(crate) fn authenticate(
     })?;
     let name = format!("{}/{}", record.tenant, record.name);
     Ok(Identity::Service { tenant: record.tenant.to_string(), id: name, role: of_key(record.role) })
+}
+
+/// The service of this name, if it may call now: what a key can be bound to.
+pub(crate) fn present(node: &Node, tenant: &Name, name: &str) -> Result<Name, Fail> {
+    let absent = || Fail::not_found("service", name);
+    plane(node)?;
+    let name: Name = name.parse().map_err(|_| absent())?;
+    let found = find(node, tenant, &name)?.filter(|record| is_good(record, now()));
+    found.map(|record| record.name).ok_or_else(absent)
+}
+
+/// Whether this is the certificate of that service, and it may call now.
+pub(crate) fn presents(
+    node: &Node,
+    certificate: Option<&net::identity::CertificateDer<'_>>,
+    tenant: &str,
+    service: &Name,
+) -> bool {
+    let identity = certificate.and_then(|certificate| authenticate(node, certificate).ok());
+    let found = identity.as_ref().and_then(Identity::service);
+    found == Some((tenant, service.as_str()))
+}
+
+/// Until when a service may call; none: it may not any more.
+pub(crate) fn good_until(node: &Node, tenant: &Name, name: &Name) -> Result<Option<u64>, Fail> {
+    let record = find(node, tenant, name)?.filter(|record| is_good(record, now()));
+    Ok(record.map(|record| record.ends_ms))
 }
 
 /// Whether there is such a service, and it may call now.
@@ -147,6 +174,8 @@ pub(crate) fn revoke(
         });
         revoked.map_err(store_fail)?.ok_or_else(absent)
     })?;
+    // Keys of endpoints that are bound to it open nothing once the gateway knows.
+    endpoints::push_now(node)?;
     Ok(wire(plane, &record))
 }
 

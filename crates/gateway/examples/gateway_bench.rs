@@ -263,6 +263,7 @@ fn snapshot() -> Outcome<Snapshot> {
         id: 1,
         mac: key().mac(&NODE_KEY),
         tenant: Text::clip("acme"),
+        service: Text::default(),
         endpoint: 1,
         expires_ms: 0,
         revoked: false,
@@ -273,6 +274,7 @@ fn snapshot() -> Outcome<Snapshot> {
         generation: 1,
         expires_ms: u64::MAX,
         key_mac_key: MacKey(NODE_KEY),
+        services: Text::default(),
         keys: List::new(vec![key])?,
         endpoints: List::new(vec![endpoint])?,
     })

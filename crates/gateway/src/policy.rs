@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use base::id::KeyId;
 use base::{Digest, Timestamp};
 use net::apikey::ApiKey;
+use net::identity::SpiffeId;
 use ops::snapshot::{Endpoint, Key, Snapshot};
 
 use crate::clock;
@@ -155,11 +156,16 @@ fn socket_path(dir: &Path, name: &str) -> Result<PathBuf, String> {
 }
 
 impl Policy {
-    /// Who presents this key.
+    /// Who presents this key, on a connection with the certificate of this service.
     ///
     /// # Errors
     /// [`Denied`], after the same work whether the key exists or not.
-    pub(crate) fn holder(&self, presented: &str, now: Timestamp) -> Result<Arc<Holder>, Denied> {
+    pub(crate) fn holder(
+        &self,
+        presented: &str,
+        by: impl FnOnce() -> Option<SpiffeId>,
+        now: Timestamp,
+    ) -> Result<Arc<Holder>, Denied> {
         let presented = ApiKey::parse(presented).map_err(|_| Denied::NoKey)?;
         let mac = self.mac_key.expose(|key| presented.mac(key));
         let found = self.keys.get(&presented.id().bits());
@@ -171,7 +177,17 @@ impl Policy {
         }
         let key = &holder.key;
         let ended = key.expires_ms != 0 && now.as_millis() >= key.expires_ms;
-        if key.revoked || ended { Err(Denied::EndedKey(holder)) } else { Ok(holder) }
+        if key.revoked || ended {
+            return Err(Denied::EndedKey(holder));
+        }
+        // RFC 8705 section 3: whoever took the key and has not the service's private key has nothing.
+        let bound = !key.service.is_empty();
+        let by_its_service = || {
+            by().is_some_and(|id| {
+                id.tenant.as_str() == key.tenant.as_str() && id.service.as_str() == key.service.as_str()
+            })
+        };
+        if bound && !by_its_service() { Err(Denied::WithoutService(holder)) } else { Ok(holder) }
     }
 
     /// The endpoint of this name, if the key opens it and both belong to one tenant.

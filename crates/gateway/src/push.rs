@@ -4,9 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use base::names::NameError;
+use net::identity::Known;
 use ops::Text;
 use ops::lease::Push;
-use ops::snapshot::{Ack, SNAPSHOT_MAX};
+use ops::snapshot::{Ack, SNAPSHOT_MAX, Snapshot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -44,10 +46,7 @@ async fn take(mut stream: UnixStream, shared: &Shared) -> std::io::Result<()> {
         let mut body = Vec::new();
         (&mut stream).take(u64::try_from(len).unwrap_or(0)).read_to_end(&mut body).await?;
         match ops::from_bytes::<Push>(&body) {
-            Ok(Push::Policy { snapshot }) => {
-                let dir = shared.config.endpoints_dir();
-                shared.policies.replace(snapshot, &dir, &shared.leases).err().unwrap_or_default()
-            }
+            Ok(Push::Policy { snapshot }) => replace(shared, snapshot).err().unwrap_or_default(),
             Ok(Push::Lease { grants }) => {
                 let uses = shared.leases.exchange(grants, &shared.policies).await;
                 return stream.write_all(&uses.to_frame()).await;
@@ -63,6 +62,20 @@ async fn take(mut stream: UnixStream, shared: &Shared) -> std::io::Result<()> {
         records_lost: shared.recorder.lost(),
     };
     stream.write_all(&ack.to_frame()).await
+}
+
+/// Puts a policy in force, and with it the services that its keys may be bound to.
+fn replace(shared: &Shared, snapshot: Snapshot) -> Result<(), String> {
+    let known = match snapshot.services.as_str() {
+        "" => None,
+        pem => {
+            let node = shared.config.node.parse().map_err(|e: NameError| e.to_string())?;
+            Some(Known::new(pem, &node).map_err(|e| base::error::chain(&e))?)
+        }
+    };
+    shared.policies.replace(snapshot, &shared.config.endpoints_dir(), &shared.leases)?;
+    shared.services.set(known);
+    Ok(())
 }
 
 /// Makes the socket; a stale one of an earlier run is removed, anything else is left and refused.

@@ -26,6 +26,8 @@ pub(crate) enum Denied {
     WrongSecret(Arc<Holder>),
     /// A revoked key, or one past its end.
     EndedKey(Arc<Holder>),
+    /// A good key that is bound to a service, without the certificate of that service.
+    WithoutService(Arc<Holder>),
     /// A good key for something that it does not open.
     Elsewhere(Arc<Holder>),
 }
@@ -37,6 +39,9 @@ impl Denied {
             Self::UnknownKey => "an API key that does not exist was presented",
             Self::WrongSecret(_) => "the id of an API key was presented with another secret",
             Self::EndedKey(_) => "a revoked or expired API key was presented",
+            Self::WithoutService(_) => {
+                "an API key was presented without the certificate of the service that it is bound to"
+            }
             Self::Elsewhere(_) => "an API key was used for what it does not open",
         }
     }
@@ -44,7 +49,10 @@ impl Denied {
     fn holder(&self) -> Option<&Holder> {
         match self {
             Self::NoKey | Self::UnknownKey => None,
-            Self::WrongSecret(holder) | Self::EndedKey(holder) | Self::Elsewhere(holder) => Some(holder),
+            Self::WrongSecret(holder)
+            | Self::EndedKey(holder)
+            | Self::WithoutService(holder)
+            | Self::Elsewhere(holder) => Some(holder),
         }
     }
 
@@ -52,6 +60,8 @@ impl Denied {
         match self {
             Self::NoKey | Self::UnknownKey => Severity::Low,
             Self::WrongSecret(_) | Self::EndedKey(_) | Self::Elsewhere(_) => Severity::Medium,
+            // Whoever has it took it from its holder.
+            Self::WithoutService(_) => Severity::High,
         }
     }
 }
@@ -152,8 +162,8 @@ fn plain(now: Timestamp, peer: IpAddr) -> Event {
 fn event(denied: &Denied, peer: IpAddr, now: Timestamp) -> Event {
     let event = plain(now, peer).severity(denied.severity()).because(denied.reason());
     match denied.holder() {
-        // With another secret it is not known to be the key's holder.
-        Some(holder) if matches!(denied, Denied::WrongSecret(_)) => {
+        // With another secret, or without the certificate, it is not known to be the key's holder.
+        Some(holder) if matches!(denied, Denied::WrongSecret(_) | Denied::WithoutService(_)) => {
             event.tenant(&holder.key.tenant).asset("key", &actor(holder), None)
         }
         Some(holder) => event.tenant(&holder.key.tenant).actor(&format!("key:{}", actor(holder))).asset(
@@ -189,6 +199,7 @@ pub(crate) mod tests {
             id,
             mac: [0; 32],
             tenant: Text::clip("acme"),
+            service: Text::default(),
             endpoint: 1,
             expires_ms: 0,
             revoked: false,

@@ -1,6 +1,5 @@
 //! From a request to its answer.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,6 +11,8 @@ use hyper::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING,
 };
 use hyper::{HeaderMap, Method, Request, Response};
+use net::identity::SpiffeId;
+use net::listener::Client;
 use ops::event::{Event, EventKind, Outcome, Phase};
 
 use crate::clock;
@@ -59,9 +60,9 @@ fn route(path: &str) -> Option<Route<'_>> {
 }
 
 /// Answers a request. Cancelled when the client goes: the model's connection is then dropped with it.
-pub(crate) async fn answer(shared: Arc<Shared>, peer: IpAddr, request: Request<Incoming>) -> Answer {
+pub(crate) async fn answer(shared: Arc<Shared>, client: Arc<Client>, request: Request<Incoming>) -> Answer {
     let request_id = EventId::new(clock::now(), clock::random());
-    match dispatch(&shared, peer, request_id, request).await {
+    match dispatch(&shared, &client, request_id, request).await {
         Ok(response) => response,
         Err(refusal) => {
             shared.refusals.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +94,7 @@ async fn paid_if_quoted(
 
 async fn dispatch(
     shared: &Shared,
-    peer: IpAddr,
+    client: &Client,
     request_id: EventId,
     request: Request<Incoming>,
 ) -> Result<Answer, Refusal> {
@@ -112,8 +113,9 @@ async fn dispatch(
         return Err(Refusal::NoAudit);
     }
     let entitled = |name, version| {
-        entitled(&policy, &head.headers, name, version, now).inspect_err(|denied| {
-            if let Some(event) = shared.refused.note(denied, peer, now) {
+        let by = || client.certificate.as_ref().and_then(|leaf| shared.services.identify(leaf, now));
+        entitled(&policy, &head.headers, by, (name, version), now).inspect_err(|denied| {
+            if let Some(event) = shared.refused.note(denied, client.address, now) {
                 shared.recorder.soon(event);
             }
         })
@@ -150,8 +152,8 @@ async fn dispatch(
 fn entitled(
     policy: &Policy,
     headers: &HeaderMap,
-    name: &str,
-    version: Option<&str>,
+    by: impl FnOnce() -> Option<SpiffeId>,
+    (name, version): (&str, Option<&str>),
     now: Timestamp,
 ) -> Result<(Arc<Holder>, Arc<Served>), Denied> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
@@ -159,7 +161,7 @@ fn entitled(
         return Err(Denied::NoKey);
     };
     let presented = value.to_str().ok().and_then(|v| v.strip_prefix("Bearer ")).ok_or(Denied::NoKey)?;
-    let holder = policy.holder(presented, now)?;
+    let holder = policy.holder(presented, by, now)?;
     let served = policy.served(&holder, name, version)?;
     Ok((holder, served))
 }

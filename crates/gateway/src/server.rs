@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base::config::Config;
 use net::ca::{NodeCa, Purpose};
+use net::identity::LaterKnown;
 use net::listener::{Bounds, Listener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) policies: Policies,
     pub(crate) leases: Leases,
+    /// Services that keys may be bound to.
+    pub(crate) services: Arc<LaterKnown>,
     pub(crate) recorder: Recorder,
     pub(crate) refused: Refused,
     /// Memory for bodies, in KiB.
@@ -64,8 +67,11 @@ async fn serve(config: Config) -> Result<(), GatewayError> {
     let file = |path: std::path::PathBuf| move |source| GatewayError::File { path, source };
     let dir = config.gateway_dir();
     let ca = NodeCa::open(Purpose::Gateway, &dir, &config.node, config.mode, clock::now())?;
+    let services = Arc::new(LaterKnown::default());
+    let clients: Arc<dyn net::identity::ClientCertVerifier> = Arc::clone(&services) as _;
     let listener =
-        Listener::bind(&config.gateway.listen, &[&config.node], ca, None, clock::now, BOUNDS).await?;
+        Listener::bind(&config.gateway.listen, &[&config.node], ca, Some(clients), clock::now, BOUNDS)
+            .await?;
     let address = listener.address();
 
     let recorder = Recorder::start(config.keeper_socket()).map_err(GatewayError::System)?;
@@ -78,6 +84,7 @@ async fn serve(config: Config) -> Result<(), GatewayError> {
         config,
         policies: Policies::default(),
         leases: Leases::default(),
+        services,
         recorder,
         refused: Refused::default(),
         memory: Semaphore::new(BODY_BUDGET_KIB),
@@ -95,9 +102,7 @@ async fn serve(config: Config) -> Result<(), GatewayError> {
         }
     };
     let asked = Arc::clone(&shared);
-    listener
-        .serve(stop, move |client, request| routes::answer(Arc::clone(&asked), client.address, request))
-        .await;
+    listener.serve(stop, move |client, request| routes::answer(Arc::clone(&asked), client, request)).await;
     counts.abort();
     for event in shared.refused.rest() {
         shared.recorder.soon(event);

@@ -22,14 +22,17 @@ use rcgen::{
 };
 pub use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateSigningRequestDer, UnixTime, alg_id};
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
+use rustls::pki_types::{CertificateSigningRequestDer, alg_id};
+pub use rustls::server::danger::ClientCertVerifier;
 
 use crate::ca::{CaError, NodeCa, Purpose, validity};
 use crate::der::{CONTEXT_0, Der, INTEGER, SEQUENCE, TIME, UTC_TIME};
 use crate::limits::{REQUEST_PEM_MAX, SERVICE_LIFE};
-use crate::tls::{TlsError, certificates, provider, roots};
+use crate::tls::{TlsError, certificates, provider};
+
+mod known;
+
+pub use known::{Known, LaterKnown};
 
 /// Length of an uncompressed point of P-256 (SEC 1 section 2.3.3), and its first byte.
 const POINT: (usize, u8) = (65, 4);
@@ -193,8 +196,7 @@ impl ProvenKey {
 #[derive(Debug)]
 pub struct Services {
     ca: NodeCa,
-    domain: Name,
-    verifier: Arc<dyn ClientCertVerifier>,
+    known: Known,
 }
 
 impl Services {
@@ -204,21 +206,23 @@ impl Services {
     /// As [`NodeCa::open`].
     pub fn open(dir: &Path, node: &Name, mode: Mode, now: Timestamp) -> Result<Self, IdentityError> {
         let ca = NodeCa::open(Purpose::Services, dir, node.as_str(), mode, now)?;
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca.pem())?), provider())
-            .allow_unauthenticated()
-            .build()
-            .map_err(TlsError::from)?;
-        Ok(Self { ca, domain: node.clone(), verifier })
+        let known = Known::new(ca.pem(), node)?;
+        Ok(Self { ca, known })
+    }
+
+    /// The authority's certificate, in PEM: what others know its services by.
+    pub fn pem(&self) -> &str {
+        self.ca.pem()
     }
 
     /// What a listener checks certificates with in the handshake. A client may also come without one.
     pub fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
-        Arc::clone(&self.verifier)
+        Arc::clone(&self.known.verifier)
     }
 
     /// The SPIFFE id of a service of this node.
     pub fn id(&self, tenant: &Name, service: &Name) -> SpiffeId {
-        SpiffeId { domain: self.domain.clone(), tenant: tenant.clone(), service: service.clone() }
+        SpiffeId { domain: self.known.domain.clone(), tenant: tenant.clone(), service: service.clone() }
     }
 
     /// A certificate for this key and service, in PEM, and its end: after [`SERVICE_LIFE`], and never after `until`.
@@ -259,20 +263,12 @@ impl Services {
         Ok((certificate.pem(), Timestamp::from_millis(seconds.saturating_mul(1000))))
     }
 
-    /// Which service a certificate is of, at this time. A connection outlives certificates, so it is asked for every
-    /// request.
+    /// Which service a certificate is of, as [`Known::identify`].
     ///
     /// # Errors
-    /// [`IdentityError::Certificate`] or [`IdentityError::Name`].
+    /// As [`Known::identify`].
     pub fn identify(&self, leaf: &CertificateDer<'_>, now: Timestamp) -> Result<SpiffeId, IdentityError> {
-        let time = UnixTime::since_unix_epoch(Duration::from_millis(now.as_millis()));
-        self.verifier.verify_client_cert(leaf, &[], time).map_err(IdentityError::Certificate)?;
-        let certificate = webpki::EndEntityCert::try_from(leaf).map_err(|_| IdentityError::Unreadable)?;
-        let mut names = certificate.valid_uri_names();
-        // X.509-SVID section 2: exactly one URI.
-        let (Some(name), None) = (names.next(), names.next()) else { return Err(IdentityError::Name) };
-        let id: SpiffeId = name.parse()?;
-        if id.domain == self.domain { Ok(id) } else { Err(IdentityError::Name) }
+        self.known.identify(leaf, now)
     }
 }
 

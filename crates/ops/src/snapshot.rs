@@ -16,6 +16,8 @@ pub const KEYS_MAX: usize = 4096;
 pub const ENDPOINTS_MAX: usize = 1024;
 /// Longest snapshot: 4096 keys of at most 256 bytes and 1024 endpoints of at most 1 KiB are below 8 MiB.
 pub const SNAPSHOT_MAX: usize = 8 * 1024 * 1024;
+/// Longest certificate of an authority, in PEM.
+pub const AUTHORITY_MAX: usize = 4096;
 /// Longest acknowledgement.
 pub const ACK_MAX: usize = 4096;
 
@@ -48,6 +50,8 @@ record! {
         mac: [u8; 32],
         /// The tenant that holds it.
         tenant: Text<63>,
+        /// The service of the tenant whose certificate it is good with alone; empty: it is good with none.
+        service: Text<63>,
         /// The one endpoint that it opens ([`base::id::EndpointId`] bits).
         endpoint: u128,
         /// When it ends, Unix milliseconds; 0: never.
@@ -94,6 +98,8 @@ record! {
         expires_ms: u64,
         /// Per-node key under which the keys' secrets are MACed.
         key_mac_key: MacKey,
+        /// Certificate of the authority of services, in PEM; empty: there is none.
+        services: Text<AUTHORITY_MAX>,
         /// The API keys.
         keys: List<Key, KEYS_MAX>,
         /// The endpoints.
@@ -143,10 +149,12 @@ mod tests {
             generation: 3,
             expires_ms: 9,
             key_mac_key: MacKey([7; 32]),
+            services: Text::clip("pem"),
             keys: List::clip(vec![Key {
                 id: 1,
                 mac: [2; 32],
                 tenant: Text::clip("acme"),
+                service: Text::clip("ci"),
                 endpoint: 5,
                 expires_ms: 0,
                 revoked: false,
@@ -182,6 +190,8 @@ mod tests {
         let mut snapshot = snapshot();
         let mut key = snapshot.keys[0].clone();
         key.tenant = Text::clip(&full(63));
+        key.service = Text::clip(&full(63));
+        snapshot.services = Text::clip(&full(AUTHORITY_MAX));
         let mut endpoint = snapshot.endpoints[0].clone();
         endpoint.name = Text::clip(&full(63));
         endpoint.socket = Text::clip(&full(96));

@@ -295,6 +295,8 @@ records! {
         expires_ms: u64,
         /// Whether it was revoked.
         revoked: bool,
+        /// The service of the same tenant on whose certificate alone it is good; none: it is good from anywhere.
+        #[serde(default, skip_serializing_if = "Option::is_none")] service: Option<Name>,
     } owner |r| r.scope.tenant(), keyed |r| r.id;
 
     /// Bytes of models that left within a day: of a principal, or of all of them.

@@ -77,8 +77,9 @@ pub(crate) struct Global {
     /// Certificate authority of that node, in PEM; default: the one beside the identity
     #[arg(long, global = true, value_name = "FILE", requires = "server")]
     pub(crate) ca: Option<PathBuf>,
-    /// Directory of a service's identity, made by `strongroom access service create`
-    #[arg(long, global = true, value_name = "DIR", requires = "server", conflicts_with = "key_file")]
+    /// Directory of a service's identity, made by `strongroom access service create`; with `--key-file`, of the service
+    /// that the key is bound to
+    #[arg(long, global = true, value_name = "DIR", requires = "server")]
     pub(crate) identity: Option<PathBuf>,
 }
 

@@ -357,7 +357,8 @@ pub(crate) enum KeyCommand {
     #[command(before_long_help = "Examples:
   strongroom key create --endpoint classifier --out classifier.key --tenant acme
   strongroom key create --out acme.key --tenant acme
-  strongroom key create --role ml-engineer --out trainer.key --tenant acme")]
+  strongroom key create --role ml-engineer --out trainer.key --tenant acme
+  strongroom key create --endpoint classifier --service web --out web.key --tenant acme")]
     Create {
         /// The one endpoint that it may ask
         #[arg(long)]
@@ -368,6 +369,9 @@ pub(crate) enum KeyCommand {
         /// Days until it ends, at most 365
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=365))]
         days: Option<u32>,
+        /// The service on whose certificate alone it is good: whoever else has it has nothing
+        #[arg(long, value_name = "NAME")]
+        service: Option<Name>,
         /// Write the key to this new file, readable by you alone; else it is part of the result
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,

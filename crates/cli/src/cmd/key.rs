@@ -14,6 +14,7 @@ const COLUMNS: &[Column] = &[
     Column::new("tenant", "TENANT", Kind::Plain),
     Column::new("endpoint", "ENDPOINT", Kind::Plain),
     Column::new("role", "ROLE", Kind::Plain),
+    Column::new("service", "SERVICE", Kind::Plain),
     Column::new("revoked", "REVOKED", Kind::Plain),
     Column::new("created", "CREATED", Kind::Time),
     Column::new("expires", "EXPIRES", Kind::Time),
@@ -24,6 +25,7 @@ const MADE: &[Column] = &[
     Column::new("tenant", "TENANT", Kind::Plain),
     Column::new("endpoint", "ENDPOINT", Kind::Plain),
     Column::new("role", "ROLE", Kind::Plain),
+    Column::new("service", "SERVICE", Kind::Plain),
     Column::new("expires", "EXPIRES", Kind::Time),
     Column::new("secret", "SECRET", Kind::Plain),
 ];
@@ -31,7 +33,7 @@ const MADE: &[Column] = &[
 /// Runs it.
 pub(crate) fn run(session: &Session, command: KeyCommand) -> Result<Answer, Failure> {
     match command {
-        KeyCommand::Create { endpoint, role, days, out, tenant } => {
+        KeyCommand::Create { endpoint, role, days, service, out, tenant } => {
             let scope = session.scope(&tenant)?;
             // The file is made first: a key that cannot be kept is not asked for.
             let file = out.as_deref().map(create_private).transpose()?;
@@ -39,6 +41,7 @@ pub(crate) fn run(session: &Session, command: KeyCommand) -> Result<Answer, Fail
                 endpoint: endpoint.map(|e| e.to_string()),
                 role: role.map(|role| role.to_string()),
                 days,
+                service: service.map(|service| service.to_string()),
             };
             let made: Result<api::Key, Failure> = scope.client.create(&scope.route(&["keys"]), &body);
             match (made, file, out) {

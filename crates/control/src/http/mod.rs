@@ -68,7 +68,7 @@ pub(crate) enum Peer {
 
 impl Peer {
     /// Who it is to the log, before it is known.
-    fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         match self {
             Self::Local { uid: Some(uid), .. } => format!("uid:{uid}"),
             Self::Local { uid: None, .. } => "uid:unknown".to_owned(),

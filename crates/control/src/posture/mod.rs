@@ -2,6 +2,7 @@
 
 mod egress;
 mod host;
+mod identities;
 mod operations;
 mod people;
 mod planes;

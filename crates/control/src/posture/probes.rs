@@ -40,6 +40,7 @@ pub(super) const ALL: &[(&str, Probe)] = &[
     ("AC-2", closed_operations),
     ("AC-3", stranger),
     ("AC-4", super::people::step_up),
+    ("AC-5", super::identities::mutual),
     ("AC-6", super::people::split_duties),
     ("AC-7", super::people::sessions_end),
     ("AC-8", super::recovery::break_glass),

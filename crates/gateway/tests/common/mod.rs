@@ -206,6 +206,7 @@ impl Node {
             generation,
             expires_ms: u64::MAX,
             key_mac_key: MacKey(NODE_KEY),
+            services: Text::default(),
             keys: List::new(keys).unwrap(),
             endpoints: List::new(vec![endpoint(1, "acme"), endpoint(2, "globex")]).unwrap(),
         };
@@ -325,6 +326,7 @@ pub(crate) fn stored(id: u128, per_minute: u32) -> Key {
         id,
         mac: api_key(id).mac(&NODE_KEY),
         tenant: Text::clip("acme"),
+        service: Text::default(),
         endpoint: 1,
         expires_ms: 0,
         revoked: false,

@@ -177,3 +177,24 @@ fn times_of_certificates_are_read() {
         assert_eq!(read(UTC_TIME, bad), None, "{bad}");
     }
 }
+
+#[test]
+fn who_knows_the_authority_alone_knows_its_services() {
+    let dir = tempfile::tempdir().unwrap();
+    let (own, twin) = (services(&dir.path().join("own"), "n"), services(&dir.path().join("twin"), "n"));
+    let id = own.id(&name("acme"), &name("ci"));
+    let issued =
+        |services: &Services| leaf(&services.issue(&key(), &id, NOW, NOW.plus_millis(HOUR)).unwrap().0);
+    let (good, other) = (issued(&own), issued(&twin));
+    let later = LaterKnown::default();
+    assert_eq!(later.identify(&good, NOW), None, "nobody is known before it is told");
+    later.set(Some(Known::new(own.pem(), &name("n")).unwrap()));
+    assert_eq!(later.identify(&good, NOW), Some(id));
+    assert_eq!(later.identify(&good, NOW.plus_millis(HOUR + 1000)), None);
+    assert_eq!(later.identify(&other, NOW), None);
+    later.set(Some(Known::new(own.pem(), &name("m")).unwrap()));
+    assert_eq!(later.identify(&good, NOW), None, "a service of another node");
+    later.set(None);
+    assert_eq!(later.identify(&good, NOW), None);
+    assert!(Known::new("no certificate", &name("n")).is_err());
+}

@@ -57,6 +57,7 @@ fn api_key(scope: KeyUse, id: u128) -> ApiKey {
         created_ms: 1,
         expires_ms: 2,
         revoked: false,
+        service: None,
     }
 }
 

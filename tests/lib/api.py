@@ -42,6 +42,7 @@ BODIES = {
     "enrol.finish": {"secret": "absent", "credential": {}},
     "approval.request": {"operation": "model.export", "resource": "absent/1", "reason": "to see"},
     "approval.decide": {"approve": True},
+    "node.reboot": {"reason": "to see"},
 }
 
 

@@ -5,12 +5,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use crate::shape::{self, SchemaOf};
 use crate::{
     AccessAnswer, Approval, ApprovalDecide, ApprovalRequest, BreakGlassOpen, BreakGlassSeal, Certificate,
-    Checkpoint, Dataset, Document, Egress, Endpoint, EndpointDeploy, EnrolAnswer, EnrolBegin, Entries, File,
-    Grant, GrantCreate, IdentityRenew, Image, Import, ImportBegin, Imported, Job, JobEvent, JobResume,
-    JobRun, Key, KeyCreate, LogFiles, Login, LoginBegin, LoginFinish, LoginMethods, LoginResult, Model, Page,
-    Passkey, PasskeyAnswer, PasskeyCreation, PasskeyProof, PasskeyRequest, PasskeyTicket, PolicyApply,
-    PolicyVersion, PolicyWithdraw, Posture, Receipt, SafeMode, SafeModeEnter, SafeModeLeave, Service,
-    ServiceCreate, Session, Status, TenantCreate, User, UserCreate, Verification, WhoAmI,
+    Checkpoint, Dataset, Diagnostics, Document, Egress, Endpoint, EndpointDeploy, EnrolAnswer, EnrolBegin,
+    Entries, File, Grant, GrantCreate, IdentityRenew, Image, Import, ImportBegin, Imported, Job, JobEvent,
+    JobResume, JobRun, Key, KeyCreate, LogFiles, Login, LoginBegin, LoginFinish, LoginMethods, LoginResult,
+    Model, NodeReboot, NodeRebooting, Page, Passkey, PasskeyAnswer, PasskeyCreation, PasskeyProof,
+    PasskeyRequest, PasskeyTicket, PolicyApply, PolicyVersion, PolicyWithdraw, Posture, Receipt, SafeMode,
+    SafeModeEnter, SafeModeLeave, Service, ServiceCreate, Session, Status, TenantCreate, User, UserCreate,
+    Verification, WhoAmI,
 };
 
 /// HTTP method.
@@ -644,6 +645,13 @@ pub const TABLE: &[Route] = &[
     route(Get, "/posture", "posture.show", Read, Operator, "none")
         .says("State of every control, as the probes last found it")
         .answers::<Posture>(),
+    route(Get, "/node/diagnostics", "node.diagnostics", Read, Operator, "node.diagnose")
+        .says("What the node tells of itself to whoever is to help, without a name of anybody")
+        .answers::<Diagnostics>(),
+    route(Post, "/node/reboot", "node.reboot", Destructive, Operator, "node.reboot")
+        .says("Ends the node in order and starts the machine again")
+        .takes::<NodeReboot>()
+        .answers::<NodeRebooting>(),
 ];
 
 #[cfg(test)]

@@ -44,9 +44,11 @@ impl<T: Document> Document for Page<T> {
     const SCHEMA: &'static str = "strongroom.list/1";
 }
 
+mod node;
 mod people;
 mod recovery;
 
+pub use node::*;
 pub use people::*;
 pub use recovery::*;
 

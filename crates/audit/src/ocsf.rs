@@ -100,7 +100,7 @@ pub const fn class_of(kind: EventKind) -> Class {
         K::NodeStop | K::ComponentStop | K::JobInterrupt | K::JobFinish | K::JobStop => {
             class(Form::Application, 4)
         }
-        K::JobResume => class(Form::Application, 5),
+        K::JobResume | K::NodeReboot => class(Form::Application, 5),
         // Scheduled Job Activity: 1 Create, 5 Disable.
         K::JobSubmit => class(Form::Job, 1),
         K::JobHold => class(Form::Job, 5),
@@ -138,6 +138,7 @@ pub const fn class_of(kind: EventKind) -> Class {
         K::ModelVerify => class(Form::Api, 2),
         K::ModelQuarantine | K::PolicyApply | K::PolicyWithdraw => class(Form::Api, 3),
         K::EndpointStop => class(Form::Api, 4),
+        K::NodeDiagnose => class(Form::Api, 2),
         K::InferenceAdmit => other(Form::Api, "Admit"),
         K::Inference => other(Form::AiApi, "Infer"),
         K::WardenOrder => other(Form::Api, "Order"),

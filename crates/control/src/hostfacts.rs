@@ -78,6 +78,29 @@ pub(crate) fn free_memory_bytes() -> u64 {
     kib(&read(Path::new("/proc/meminfo")), "MemAvailable:").saturating_mul(1024)
 }
 
+/// How the machine does.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Load {
+    pub(crate) swap_bytes: u64,
+    pub(crate) uptime_seconds: u64,
+    pub(crate) load_hundredths: u64,
+}
+
+/// Reads it; what cannot be read is 0.
+pub(crate) fn load() -> Load {
+    // `0.42 ..`: seconds, or processes, with two digits.
+    let hundredths = |path: &str| {
+        let text = read(Path::new(path));
+        let (whole, part) = text.split_whitespace().next()?.split_once('.')?;
+        whole.parse::<u64>().ok()?.checked_mul(100)?.checked_add(part.parse().ok().filter(|p| *p < 100)?)
+    };
+    Load {
+        swap_bytes: kib(&read(Path::new("/proc/meminfo")), "SwapTotal:").saturating_mul(1024),
+        uptime_seconds: hundredths("/proc/uptime").unwrap_or(0) / 100,
+        load_hundredths: hundredths("/proc/loadavg").unwrap_or(0),
+    }
+}
+
 /// A line of `/proc/meminfo`.
 fn kib(meminfo: &str, name: &str) -> u64 {
     let value = |line: &str| line.strip_prefix(name)?.trim().strip_suffix("kB")?.trim().parse().ok();

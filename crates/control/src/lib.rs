@@ -29,6 +29,7 @@ mod keeper;
 mod keygroups;
 mod keys;
 mod log;
+mod machine;
 mod models;
 mod node;
 mod people;

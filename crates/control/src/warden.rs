@@ -85,7 +85,7 @@ impl Warden {
                 // Only another digest in a mount is a verdict; the rest is a matter of state, limits or the host.
                 status: match code.as_str() {
                     "SR-WRD-0004" => 422,
-                    "SR-WRD-0002" | "SR-WRD-0003" => 409,
+                    "SR-WRD-0002" | "SR-WRD-0003" | "SR-WRD-0020" | "SR-WRD-0021" => 409,
                     _ => 503,
                 },
                 code: code.as_str().to_owned(),

@@ -213,6 +213,15 @@ impl Layout {
         groups.write(limits)
     }
 
+    /// Groups of runs that exist, whoever made them.
+    pub fn groups(&self) -> usize {
+        let roots = self.v1.iter().map(|(_, root)| root).chain(self.v2.as_ref());
+        let runs = roots.filter_map(|root| fs::read_dir(root.join(&self.subtree)).ok());
+        runs.map(|runs| runs.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).count())
+            .max()
+            .unwrap_or(0)
+    }
+
     /// Ends and removes everything of this node, the subtree too.
     pub fn close(&self) {
         self.clear();

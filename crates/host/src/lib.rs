@@ -15,6 +15,7 @@ pub mod cgroup;
 pub mod channel;
 mod confine;
 pub mod error;
+pub mod facts;
 mod init;
 mod launch;
 pub mod limits;
@@ -36,7 +37,7 @@ mod sys;
 
 pub use error::HostError;
 pub use launch::{end, reap};
-pub use single::{die_with_parent, enter_user_namespace, keep_needed_capabilities};
+pub use single::{die_with_parent, enter_user_namespace, keep_needed_capabilities, restart_machine};
 pub use sys::{
     Lease, Process, lease, prefer_huge_pages, set_lease, set_lease_signal, signal_fd, take_inherited,
 };

@@ -26,6 +26,18 @@ impl Program {
     /// It cannot be read, is not a regular file, or is larger than [`PROGRAM_MAX`].
     pub fn open(path: &Path) -> Result<Self, HostError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        Self::opened(path, flags)
+    }
+
+    /// The program that this process executes, whatever lies at its path by now.
+    ///
+    /// # Errors
+    /// As [`Program::open`].
+    pub fn own() -> Result<Self, HostError> {
+        Self::opened(Path::new("/proc/self/exe"), OFlags::RDONLY | OFlags::CLOEXEC)
+    }
+
+    fn opened(path: &Path, flags: OFlags) -> Result<Self, HostError> {
         let opened = rustix::fs::openat(CWD, path, flags, Mode::empty())
             .map_err(|e| HostError::Invalid(format!("cannot open the program `{}`: {e}", path.display())))?;
         let mut file = File::from(opened);

@@ -36,24 +36,37 @@ const KEPT: CapabilitySet = CapabilitySet::SYS_ADMIN
     .union(CapabilitySet::SYS_PTRACE);
 
 /// As root: gives up every capability that the warden does not need, for itself and all that it starts, and for ever:
-/// no program that any of them executes gains a privilege, set-user-id or not.
+/// no program that any of them executes gains a privilege, set-user-id or not. `restarts` is whether it may start the
+/// machine again ([`restart_machine`]).
 ///
 /// # Errors
 /// The kernel's.
-pub fn keep_needed_capabilities() -> Result<(), HostError> {
+pub fn keep_needed_capabilities(restarts: bool) -> Result<(), HostError> {
+    let needed = if restarts { KEPT.union(CapabilitySet::SYS_BOOT) } else { KEPT };
     rustix::thread::clear_ambient_capability_set().map_err(HostError::at("clear ambient capabilities"))?;
     for one in (0..63u32).filter_map(|bit| 1u64.checked_shl(bit)).map(CapabilitySet::from_bits_retain) {
         // An error means past the last capability of this kernel.
-        if !KEPT.contains(one) && rustix::thread::capability_is_in_bounding_set(one).unwrap_or(false) {
+        if !needed.contains(one) && rustix::thread::capability_is_in_bounding_set(one).unwrap_or(false) {
             rustix::thread::remove_capability_from_bounding_set(one)
                 .map_err(HostError::at("narrow the bounding set"))?;
         }
     }
     let held = rustix::thread::capabilities(None).map_err(HostError::at("read own capabilities"))?;
-    let kept = held.permitted.intersection(KEPT);
+    let kept = held.permitted.intersection(needed);
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     rustix::thread::set_capabilities(None, sets).map_err(HostError::at("give up capabilities"))?;
     rustix::thread::set_no_new_privs(true).map_err(HostError::at("set no_new_privs"))
+}
+
+/// Writes everything that is only in memory to the disks, then starts the machine again at once, without asking any
+/// process to end: whoever calls this has done so. In a pid namespace of its own it ends that namespace (reboot(2)).
+///
+/// # Errors
+/// The kernel's; on success nothing returns.
+pub fn restart_machine() -> Result<(), HostError> {
+    rustix::fs::sync();
+    rustix::system::reboot(rustix::system::RebootCommand::Restart)
+        .map_err(HostError::at("start the machine again"))
 }
 
 /// Without root: enters a user namespace in which this one user keeps its number, and a mount namespace, so that

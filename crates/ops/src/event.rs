@@ -174,6 +174,10 @@ names! {
         205 RecoveryRefuse = "recovery.refuse",
         /// The probe of break-glass ran within a window.
         206 BreakGlassDrill = "break_glass.drill",
+        /// Diagnostics of the node were collected.
+        210 NodeDiagnose = "node.diagnose",
+        /// The machine was to be started again.
+        211 NodeReboot = "node.reboot",
     }
 }
 

@@ -11,6 +11,7 @@
 
 #[macro_use]
 mod codec;
+pub mod diagnostics;
 pub mod event;
 pub mod inference;
 pub mod keeper;

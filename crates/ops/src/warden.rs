@@ -6,6 +6,7 @@
 
 use base::Digest;
 
+use crate::diagnostics::Diagnostics;
 use crate::receipt::Receipt;
 use crate::{List, Text};
 
@@ -194,6 +195,12 @@ choice! {
         /// that has ended holds none. No receipt.
         12 Sockets { /// The processes.
             pids: List<u32, SOCKET_PIDS_MAX> },
+        /// What the warden alone sees of the node, in numbers and words of closed sets. Legal always. No receipt.
+        20 CollectDiagnostics {},
+        /// Ends the node in order and starts the machine again. Legal on a node in service that was started by root, while
+        /// there is no run, or where runs are to be ended with it.
+        21 Reboot { /// Whether runs are ended with the node.
+            stop_runs: bool },
     }
 }
 
@@ -207,13 +214,15 @@ impl Operation {
             | Self::Start { .. }
             | Self::Signal { .. }
             | Self::Thaw { .. }
-            | Self::Destroy { .. } => true,
+            | Self::Destroy { .. }
+            | Self::Reboot { .. } => true,
             Self::Probe {}
             | Self::Freeze { .. }
             | Self::Kill { .. }
             | Self::Report { .. }
             | Self::Counters { .. }
-            | Self::Sockets { .. } => false,
+            | Self::Sockets { .. }
+            | Self::CollectDiagnostics {} => false,
         }
     }
 
@@ -232,6 +241,8 @@ impl Operation {
             Self::Report { .. } => "report",
             Self::Counters { .. } => "counters",
             Self::Sockets { .. } => "sockets",
+            Self::CollectDiagnostics {} => "collect_diagnostics",
+            Self::Reboot { .. } => "reboot",
         }
     }
 }
@@ -314,6 +325,9 @@ choice! {
             sockets: List<HeldSocket, SOCKETS_MAX>,
             /// Processes into which the kernel does not let the warden look.
             hidden: List<u32, SOCKET_PIDS_MAX> },
+        /// To `CollectDiagnostics`.
+        20 Diagnostics { /// What was seen.
+            seen: Diagnostics },
     }
 }
 

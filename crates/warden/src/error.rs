@@ -50,6 +50,12 @@ pub(crate) enum WardenError {
     /// The keeper found its log altered: the node does no more work until a person has looked.
     #[error("the audit log was tampered with; every tenant's work is ended and the node stays down")]
     Tamper,
+    /// The machine is not this node's to start again.
+    #[error("this node does not start the machine again: {0}")]
+    NotIts(&'static str),
+    /// What would be ended by it is under way.
+    #[error("{0} runs are under way, and `stop_runs` does not say to end them")]
+    UnderWay(usize),
     /// A process of the node does not stay up.
     #[error("{0} does not stay up")]
     Service(&'static str),
@@ -74,11 +80,17 @@ impl Explain for WardenError {
             Self::Config(_) => "SR-WRD-0006",
             Self::Service(_) => "SR-WRD-0007",
             Self::Tamper => "SR-WRD-0008",
+            Self::NotIts(_) => "SR-WRD-0020",
+            Self::UnderWay(_) => "SR-WRD-0021",
         }
     }
     fn fault(&self) -> Fault {
         match self {
-            Self::Receipt(_) | Self::State { .. } | Self::Invalid(_) => Fault::Caller,
+            Self::Receipt(_)
+            | Self::State { .. }
+            | Self::Invalid(_)
+            | Self::NotIts(_)
+            | Self::UnderWay(_) => Fault::Caller,
             Self::Digest { .. } | Self::Hashing { .. } => Fault::Peer,
             Self::Host(inner) => inner.fault(),
             Self::Link(inner) => inner.fault(),

@@ -101,6 +101,11 @@ impl KeeperLine {
         idle.then(|| self.asked_ms.saturating_add(MODE_EVERY_MS))
     }
 
+    /// Outcomes that were not yet answered.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Queues an outcome.
     pub(crate) fn tell(&mut self, event: Event) {
         if self.queue.len() < OUTCOMES_MAX {

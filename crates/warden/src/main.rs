@@ -17,6 +17,7 @@ mod error;
 mod keeper;
 mod layout;
 mod limits;
+mod machine;
 mod node;
 mod receipts;
 mod runs;

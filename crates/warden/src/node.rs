@@ -14,6 +14,7 @@ use crate::clock::{now_ms, wall_ms};
 use crate::error::WardenError;
 use crate::keeper::KeeperLine;
 use crate::limits::{KEEPER_START_MS, LEAVE_MS, TICK_MS};
+use crate::machine::{Machine, Performers};
 use crate::receipts::Receipts;
 use crate::runs::{Event as RunEvent, Runs, Settings, Token};
 use crate::server::{Server, Speaker};
@@ -35,6 +36,7 @@ struct Node {
     keeper: KeeperLine,
     receipts: Receipts,
     runs: Runs,
+    machine: Machine,
     server: Server,
     signals: OwnedFd,
     /// When the line to the keeper is tried again.
@@ -70,7 +72,7 @@ pub(crate) fn run(config_path: &Path, config: &Config) -> Result<(), WardenError
     let root = rustix::process::geteuid().is_root();
     layout::make(config, root)?;
     let single = if root {
-        host::keep_needed_capabilities()?;
+        host::keep_needed_capabilities(Machine::restarts(config.mode))?;
         None
     } else {
         say("not root: one user for everything, limits only where delegated; separation is not enforced");
@@ -80,7 +82,12 @@ pub(crate) fn run(config_path: &Path, config: &Config) -> Result<(), WardenError
     node.bring_up()?;
     let result = node.serve();
     node.end();
-    result
+    result?;
+    if node.machine.is_to_restart() {
+        say("the node has ended; the machine starts again");
+        host::restart_machine()?;
+    }
+    Ok(())
 }
 
 fn start(
@@ -95,6 +102,7 @@ fn start(
     for program in programs.iter().chain([&porter, &runtime]) {
         say(&format!("program {} sha256:{}", program.name(), program.digest()));
     }
+    let machine = Machine::new(config, programs.iter().chain([&porter, &runtime]), single.is_none())?;
     let subtree = format!("strongroom-{}", base::sha256(config.state.as_os_str().as_encoded_bytes()).short());
     let porter_log = match config.mode {
         Mode::Dev => Some(open_log(&config.state.join("logs").join("porter.log"))?),
@@ -129,6 +137,7 @@ fn start(
         keeper: KeeperLine::new(config.keeper_socket()),
         receipts: Receipts::default(),
         runs: Runs::new(settings),
+        machine,
         server: Server::new(listener),
         signals,
         line_due_ms: 0,
@@ -277,6 +286,10 @@ impl Node {
                     Source::Service(index) => self.service_ended(index)?,
                     Source::Run(token) => self.run_event(token),
                 }
+                if self.machine.is_to_restart() {
+                    say("ordered to start the machine again");
+                    return Ok(());
+                }
             }
         }
     }
@@ -324,7 +337,9 @@ impl Node {
     }
 
     fn order(&mut self, id: u64) {
-        if let Some(line) = self.server.readable(id, &mut self.receipts, &mut self.runs, &mut self.keeper) {
+        let performers =
+            Performers { runs: &mut self.runs, machine: &mut self.machine, services: &self.services };
+        if let Some(line) = self.server.readable(id, &mut self.receipts, performers, &mut self.keeper) {
             say(&line);
         }
     }

@@ -183,6 +183,8 @@ mod tests {
             Operation::Report { run: 1 },
             Operation::Counters { run: 1 },
             Operation::Sockets { pids: List::default() },
+            Operation::CollectDiagnostics {},
+            Operation::Reboot { stop_runs: false },
         ];
         assert_eq!(all.iter().map(Operation::tag).collect::<Vec<_>>(), Operation::TAGS);
         all
@@ -193,7 +195,7 @@ mod tests {
     #[test]
     fn what_acts_first_or_reads_needs_none() {
         let mut receipts = Receipts::default();
-        let free = ["probe", "freeze", "kill", "report", "counters", "sockets"];
+        let free = ["probe", "freeze", "kill", "report", "counters", "sockets", "collect_diagnostics"];
         for operation in operations() {
             let name = operation.name();
             let admitted = receipts.admit(&Call { correlation: 1, receipt: None, operation }, NOW);

@@ -22,6 +22,7 @@ use crate::limits::{
     CPU_MILLI_MAX, HASH_BASE_MS, HASH_BYTES_PER_S, MEMORY_MIN, PIDS_MAX, RUNS_MAX, SLOT_PARTS, SLOTS_OF_NODE,
 };
 
+mod facts;
 mod hashing;
 mod porter;
 mod start;
@@ -237,6 +238,9 @@ impl Runs {
             Operation::Report { run } => self.report(*run),
             Operation::Counters { run } => self.counters(*run),
             Operation::Sockets { pids } => sockets(pids),
+            Operation::CollectDiagnostics {} | Operation::Reboot { .. } => {
+                Err(state(operation.name(), "it is about no run"))
+            }
         }
     }
 

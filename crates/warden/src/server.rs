@@ -14,8 +14,9 @@ use crate::clock::{boot_ms, wall_ms};
 use crate::error::WardenError;
 use crate::keeper::KeeperLine;
 use crate::limits::CONNECTIONS_MAX;
+use crate::machine::Performers;
 use crate::receipts::Receipts;
-use crate::runs::{Asked, Reply, Runs};
+use crate::runs::{Asked, Reply};
 
 /// Connections by number.
 #[derive(Debug)]
@@ -79,7 +80,7 @@ impl Server {
         &mut self,
         id: u64,
         receipts: &mut Receipts,
-        runs: &mut Runs,
+        mut performers: Performers<'_>,
         keeper: &mut KeeperLine,
     ) -> Option<String> {
         let connection = self.connections.get_mut(&id)?;
@@ -104,7 +105,9 @@ impl Server {
             }
         };
         let asked = Asked { connection: id, correlation: call.correlation };
-        let reply = receipts.admit(&call, boot_ms()).and_then(|()| runs.perform(&call.operation, asked));
+        let reply = receipts
+            .admit(&call, boot_ms())
+            .and_then(|()| performers.perform(&call.operation, asked, keeper.waiting()));
         let name = call.operation.name();
         let run = run_of(&call.operation);
         match reply {
@@ -174,12 +177,16 @@ fn changes(operation: &Operation) -> bool {
             | Operation::Report { .. }
             | Operation::Counters { .. }
             | Operation::Sockets { .. }
+            | Operation::CollectDiagnostics {}
     )
 }
 
 fn run_of(operation: &Operation) -> Option<u128> {
     match operation {
-        Operation::Probe {} | Operation::Sockets { .. } => None,
+        Operation::Probe {}
+        | Operation::Sockets { .. }
+        | Operation::CollectDiagnostics {}
+        | Operation::Reboot { .. } => None,
         Operation::StartPorter { run, .. }
         | Operation::FreezeMount { run, .. }
         | Operation::Start { run, .. }
@@ -199,7 +206,12 @@ fn outcome(asked: Asked, name: &str, run: Option<u128>, error: Option<&WardenErr
         None => (Outcome::Success, Severity::Informational),
         Some(WardenError::Receipt(_)) => (Outcome::Refused, Severity::High),
         Some(WardenError::Digest { .. }) => (Outcome::Failure, Severity::High),
-        Some(WardenError::State { .. } | WardenError::Invalid(_)) => (Outcome::Refused, Severity::Low),
+        Some(
+            WardenError::State { .. }
+            | WardenError::Invalid(_)
+            | WardenError::NotIts(_)
+            | WardenError::UnderWay(_),
+        ) => (Outcome::Refused, Severity::Low),
         Some(_) => (Outcome::Failure, Severity::Medium),
     };
     let id = run.map(|bits| base::id::RunId::from_bits(bits).to_string()).unwrap_or_default();

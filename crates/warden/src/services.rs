@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use base::config::Config;
 use host::Process;
 use host::program::Program;
+use ops::diagnostics::ServiceState;
 
 use crate::clock::now_ms;
 use crate::error::WardenError;
@@ -185,6 +186,21 @@ impl Service {
     /// When it is to be started again.
     pub(crate) fn due_ms(&self) -> Option<u64> {
         self.again_ms
+    }
+
+    /// Whether it runs, and if not, what follows.
+    pub(crate) fn state(&self) -> ServiceState {
+        match (&self.process, self.again_ms) {
+            (Some(_), _) => ServiceState::Running,
+            (None, Some(_)) => ServiceState::Waiting,
+            (None, None) => ServiceState::GivenUp,
+        }
+    }
+
+    /// How often it was started again within [`BREAKER_MS`].
+    pub(crate) fn restarted(&self) -> usize {
+        let now = now_ms();
+        self.restarts.iter().filter(|at| now.saturating_sub(**at) < BREAKER_MS).count()
     }
 
     /// Asks it to leave; `kill` does not ask.

@@ -115,6 +115,7 @@ fn a_locked_node_lets_the_operator_look_and_mend_and_nobody_do_anything() {
             "break_glass.close",
             "break_glass.open",
             "break_glass.seal",
+            "node.diagnostics",
             "policy.apply",
             "policy.list",
             "policy.show",

@@ -1,5 +1,6 @@
 //! The command line: text to plain structures. Parsing has no side effect; commands do the rest.
 
+mod node;
 mod nouns;
 mod people;
 mod policy;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use node::NodeCommand;
 pub(crate) use nouns::*;
 pub(crate) use people::*;
 pub(crate) use policy::{PolicyCommand, RulesOf};
@@ -222,6 +224,9 @@ pub(crate) enum Command {
     /// Break-glass: what the operator at the machine may besides in safe mode, for a while
     #[command(subcommand)]
     BreakGlass(BreakGlassCommand),
+    /// The node as a whole: diagnostics, starting its machine again
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// State of every control of the catalogue
     #[command(subcommand)]
     Posture(PostureCommand),

@@ -18,6 +18,7 @@ pub(crate) mod job;
 pub(crate) mod key;
 pub(crate) mod login;
 pub(crate) mod model;
+pub(crate) mod node;
 pub(crate) mod people;
 pub(crate) mod policy;
 mod policy_test;
@@ -74,6 +75,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Policy(command) => policy::run(&session, command)?,
         Command::Api(command) => api::run(command),
         Command::Receipt(command) => receipt::run(&session, command)?,
+        Command::Node(command) => node::run(&session, command)?,
         Command::Posture(command) => posture::run(&session, command)?,
         Command::SafeMode(command) => recovery::safe_mode(&session, command)?,
         Command::BreakGlass(command) => recovery::break_glass(&session, command)?,

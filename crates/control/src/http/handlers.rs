@@ -13,8 +13,8 @@ use super::{BodyReader, LineSender, Pass, Reply, page};
 use crate::auth::Principal;
 use crate::node::Node;
 use crate::{
-    Fail, auditlog, datasets, egress, endpoints, images, imports, jobs, keys, models, people, policies,
-    posture, recovery, services, status, tenants,
+    Fail, auditlog, datasets, egress, endpoints, images, imports, jobs, keys, machine, models, people,
+    policies, posture, recovery, services, status, tenants,
 };
 
 /// The API's own description, made once: it takes milliseconds.
@@ -151,6 +151,8 @@ fn rest(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
         "egress.list" => paged(call, |page| egress::list(node, principal, page))?,
         "posture.run" => json(&posture::run(node, principal)?),
         "posture.show" => json(&posture::show(node)?),
+        "node.diagnostics" => json(&machine::diagnostics(node, principal)?),
+        "node.reboot" => json(&machine::reboot(node, principal, &body::<api::NodeReboot>(bytes)?)?),
         other => return Err(Fail::internal("an endpoint without a handler", other)),
     })
 }

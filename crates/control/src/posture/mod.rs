@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::{ControlState, Posture};
+use base::Timestamp;
 use ops::event::{Event, EventKind, Outcome, Phase};
 use posture::{Catalogue, Posture as Report};
 
@@ -23,7 +24,14 @@ use crate::node::{Node, correlation};
 
 /// The last run, for `posture show`.
 #[derive(Debug, Default)]
-pub(crate) struct LastRun(Mutex<Option<Posture>>);
+pub(crate) struct LastRun(Mutex<Option<(Timestamp, Posture)>>);
+
+impl LastRun {
+    /// When it was, and what it found.
+    pub(crate) fn last(&self) -> Option<(Timestamp, Posture)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// Runs every probe that there is.
 pub(crate) fn run(node: &Arc<Node>, principal: &Principal) -> Result<Posture, Fail> {
@@ -37,21 +45,21 @@ pub(crate) fn run(node: &Arc<Node>, principal: &Principal) -> Result<Posture, Fa
             for (id, probe) in probes::ALL {
                 results.insert((*id).to_owned(), probes::outcome(probe(node)));
             }
-            wire(results, Some(now().to_string()))
+            let ran = now();
+            wire(results, Some(ran.to_string())).map(|found| (ran, found))
         },
-        |event, found| {
+        |event, (_, found)| {
             found.totals.iter().fold(event, |e, (status, count)| e.detail(status, &count.to_string()))
         },
     )?;
     *node.posture.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
-    Ok(found)
+    Ok(found.1)
 }
 
 /// The last run; before the first, every control is unknown.
 pub(crate) fn show(node: &Arc<Node>) -> Result<Posture, Fail> {
-    let last = node.posture.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    match last {
-        Some(last) => Ok(last),
+    match node.posture.last() {
+        Some((_, last)) => Ok(last),
         None => wire(BTreeMap::new(), None),
     }
 }

@@ -58,6 +58,8 @@ fn operations() -> Vec<Operation> {
         Operation::Report { run: 1 },
         Operation::Counters { run: 1 },
         Operation::Sockets { pids: List::clip(vec![1, 70_000]) },
+        Operation::CollectDiagnostics {},
+        Operation::Reboot { stop_runs: true },
     ]
 }
 
@@ -81,7 +83,55 @@ fn warden_answers() -> Vec<warden::Response> {
         warden::Response::Counters { memory_peak_bytes: 1, cpu_ms: 2, pids: 3 },
         warden::Response::Refused { code: Text::clip("SR-WRD-0001"), detail: Text::clip("why") },
         warden::Response::Sockets { sockets: List::clip(vec![socket]), hidden: List::clip(vec![2]) },
+        warden::Response::Diagnostics { seen: diagnostics(1) },
     ]
+}
+
+/// What the warden sees, with so many of each thing.
+fn diagnostics(count: usize) -> crate::diagnostics::Diagnostics {
+    use crate::diagnostics::*;
+    let process = ProcessFacts {
+        pid: u32::MAX,
+        uid: 890_001,
+        gid: 890_001,
+        capabilities: 1,
+        bounding: u64::MAX,
+        no_new_privileges: true,
+        seccomp: 2,
+        threads: 9,
+        resident_bytes: u64::MAX,
+    };
+    let service = ServiceFacts {
+        service: Service::Keeper,
+        state: ServiceState::Running,
+        restarts: 1,
+        process: Some(process),
+    };
+    let run = RunCount { kind: warden::RunKind::Serving, state: RunState::Frozen, count: 3 };
+    let controller = ControllerFacts { controller: Controller::Memory, hierarchy: Hierarchy::V2 };
+    let place = PlaceFacts {
+        place: Place::Log,
+        file_system: FileSystem::Ext,
+        total_bytes: u64::MAX,
+        free_bytes: 1,
+        free_files: 1,
+        read_only: false,
+        nosuid: true,
+        noexec: false,
+    };
+    let program = ProgramFacts { program: Program::Warden, digest: digest() };
+    Diagnostics {
+        programs: List::clip(vec![program; count]),
+        services: List::clip(vec![service; count]),
+        separated: true,
+        runs: List::clip(vec![run; count]),
+        runs_max: 60,
+        workload_processes: 4,
+        mounts: MountFacts { frozen: 1, filling: 2, input_bytes: 3, scratches: 4 },
+        groups: GroupFacts { controllers: List::clip(vec![controller; count]), kill: true, groups: 1 },
+        places: List::clip(vec![place; count]),
+        outcomes_waiting: 0,
+    }
 }
 
 fn requests() -> Vec<keeper::Request> {
@@ -263,7 +313,7 @@ fn a_signature_is_for_a_purpose_of_the_set() {
 #[test]
 fn these_operations_need_no_receipt_and_no_other() {
     let free: Vec<&str> = operations().iter().filter(|o| !o.needs_receipt()).map(Operation::name).collect();
-    assert_eq!(free, ["probe", "freeze", "kill", "report", "counters", "sockets"]);
+    assert_eq!(free, ["probe", "freeze", "kill", "report", "counters", "sockets", "collect_diagnostics"]);
 }
 
 #[test]
@@ -275,6 +325,8 @@ fn the_largest_answers_fit_a_message() {
     let pids = List::new(vec![u32::MAX; warden::SOCKET_PIDS_MAX]).unwrap();
     assert!(to_bytes(&warden::Response::Sockets { sockets, hidden }).len() <= crate::MESSAGE_MAX);
     assert!(to_bytes(&Operation::Sockets { pids }).len() <= crate::MESSAGE_MAX / 2);
+    let seen = diagnostics(64);
+    assert!(to_bytes(&warden::Response::Diagnostics { seen }).len() <= crate::MESSAGE_MAX);
 }
 
 /// The fuzzer begins with a message of each kind. `STRONGROOM_WRITE_CORPUS=1` writes those that are missing or stale.

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use link::Conn;
 use ops::List;
+use ops::diagnostics::{Service, ServiceState};
 use ops::warden::{EndCause, Operation, Response, Signal};
 
 use super::control::{Control, exit, ready, start, start_porter, text};
@@ -31,7 +32,12 @@ const STATES: [State; 6] =
 /// In which of [`STATES`] the order is legal.
 fn legal(operation: &Operation) -> [bool; 6] {
     match operation {
-        Operation::Probe {} | Operation::Sockets { .. } | Operation::Destroy { .. } => [true; 6],
+        Operation::Probe {}
+        | Operation::Sockets { .. }
+        | Operation::CollectDiagnostics {}
+        | Operation::Destroy { .. } => [true; 6],
+        // Never here: this is a node for development.
+        Operation::Reboot { .. } => [false; 6],
         Operation::StartPorter { .. } => [true, false, false, false, false, false],
         Operation::FreezeMount { .. } => [false, true, false, false, false, false],
         Operation::Start { .. } => [false, false, true, false, false, false],
@@ -59,6 +65,8 @@ fn orders(run: u128) -> Vec<Operation> {
         Operation::Report { run },
         Operation::Counters { run },
         Operation::Sockets { pids: List::clip(vec![std::process::id()]) },
+        Operation::CollectDiagnostics {},
+        Operation::Reboot { stop_runs: true },
     ];
     assert_eq!(
         all.iter().map(Operation::tag).collect::<Vec<_>>(),
@@ -119,8 +127,9 @@ pub(super) fn judge(control: &Control) {
             orders(run).into_iter().partition(|order| legal(order)[at]);
         for order in not {
             let name = order.name();
+            let expected = if name == "reboot" { "SR-WRD-0020" } else { "SR-WRD-0002" };
             match give(control, order) {
-                Response::Refused { code, .. } => assert_eq!(&*code, "SR-WRD-0002", "{name} while {state:?}"),
+                Response::Refused { code, .. } => assert_eq!(&*code, expected, "{name} while {state:?}"),
                 other => panic!("{name} while {state:?}: {other:?}"),
             }
         }
@@ -137,6 +146,55 @@ pub(super) fn judge(control: &Control) {
         }
     }
     sockets(control);
+    diagnostics(control);
+}
+
+/// Runs are told by kind and state, the node's processes by what the kernel says of them.
+fn diagnostics(control: &Control) {
+    let look = || match give(control, Operation::CollectDiagnostics {}) {
+        Response::Diagnostics { seen } => seen,
+        other => panic!("{other:?}"),
+    };
+    for state in STATES {
+        if state == State::Frozen && !super::separated() {
+            continue;
+        }
+        let kept = bring(control, 5000, state);
+        let seen = look();
+        let told: Vec<_> = seen.runs.iter().map(|r| (r.kind.name(), r.state.name(), r.count)).collect();
+        let mounts = (seen.mounts.frozen, seen.mounts.filling);
+        let expected = match state {
+            State::Absent => (vec![], (0, 0)),
+            State::Filling => (vec![("training", "filling", 1)], (0, 2)),
+            State::Ready => (vec![("training", "ready", 1)], (2, 0)),
+            State::Running => (vec![("training", "running", 1)], (2, 0)),
+            State::Frozen => (vec![("training", "frozen", 1)], (2, 0)),
+            State::Ended => (vec![("training", "ended", 1)], (2, 0)),
+        };
+        assert_eq!((told, mounts), expected, "while {state:?}");
+        assert!(
+            matches!(state, State::Running | State::Frozen) == (seen.workload_processes > 0)
+                || !super::separated()
+        );
+        control.done(Operation::Destroy { run: 5000 });
+        drop(kept);
+    }
+    let seen = look();
+    let own = seen.services.iter().find(|s| s.service == Service::Control).unwrap();
+    let process = own.process.as_ref().unwrap();
+    assert_eq!((process.pid, own.state), (std::process::id(), ServiceState::Running));
+    assert_eq!((process.uid, process.capabilities), (rustix::process::geteuid().as_raw(), 0));
+    assert!(process.no_new_privileges);
+    let names: Vec<_> = seen.services.iter().map(|s| s.service.name()).collect();
+    assert_eq!(names, ["warden", "keeper", "control", "gateway"]);
+    let warden = seen.services.iter().next().unwrap().process.as_ref().unwrap();
+    assert!(!super::separated() || warden.bounding.count_ones() == 10, "{:x}", warden.bounding);
+    assert_eq!(seen.programs.len(), 5);
+    // Every program but the warden's is this test's own.
+    let digest = base::sha256(&std::fs::read(std::env::current_exe().unwrap()).unwrap());
+    let same = seen.programs.iter().filter(|p| p.digest == digest).count();
+    assert_eq!(same, 4);
+    assert_eq!(seen.places.len(), 3);
 }
 
 /// The one order that looks at others: this process holds a socket that was never bound, which nobody else can see.

@@ -43,6 +43,9 @@ BODIES = {
     "approval.request": {"operation": "model.export", "resource": "absent/1", "reason": "to see"},
     "approval.decide": {"approve": True},
     "node.reboot": {"reason": "to see"},
+    "release.stage": {"manifest": "", "signatures": ""},
+    "release.activate": {"reason": "to see"},
+    "release.back": {"reason": "to see"},
 }
 
 

@@ -36,6 +36,9 @@ pub const RESOURCE_MAX: usize = 192;
 /// Longest reason that goes into the log.
 pub const REASON_MAX: usize = 1024;
 
+/// Longest text about a release: sixteen signatures.
+pub const RELEASE_TEXT_MAX: usize = 4096;
+
 /// The schema of one type, made by a generator that collects what it refers to.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
@@ -147,6 +150,12 @@ shapes! {
     Role = { "type": "string", "enum": ["platform-operator", "security", "auditor", "tenant-admin", "ml-engineer", "deployer"] };
     /// Which thing: as a path names it, its parts joined by `/`.
     ThingName = { "type": "string", "maxLength": FILE_PATH_MAX };
+    /// The version of a release.
+    ReleaseVersion = { "type": "string", "pattern": r"^(0|[1-9][0-9]{0,9})(\.(0|[1-9][0-9]{0,9})){2}$" };
+    /// The manifest of a release, or its signatures.
+    ReleaseText = { "type": "string", "maxLength": RELEASE_TEXT_MAX };
+    /// A program of a release.
+    ReleaseProgram = { "type": "string", "enum": ["strongroom", "strongroom-keeper", "strongroom-porter", "strongroom-runtime"] };
     /// Why something is done, for the log.
     Reason = { "type": "string", "minLength": 1, "maxLength": REASON_MAX, "pattern": r"\S" };
 }

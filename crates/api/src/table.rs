@@ -9,9 +9,9 @@ use crate::{
     Entries, File, Grant, GrantCreate, IdentityRenew, Image, Import, ImportBegin, Imported, Job, JobEvent,
     JobResume, JobRun, Key, KeyCreate, LogFiles, Login, LoginBegin, LoginFinish, LoginMethods, LoginResult,
     Model, NodeReboot, NodeRebooting, Page, Passkey, PasskeyAnswer, PasskeyCreation, PasskeyProof,
-    PasskeyRequest, PasskeyTicket, PolicyApply, PolicyVersion, PolicyWithdraw, Posture, Receipt, SafeMode,
-    SafeModeEnter, SafeModeLeave, Service, ServiceCreate, Session, Status, TenantCreate, User, UserCreate,
-    Verification, WhoAmI,
+    PasskeyRequest, PasskeyTicket, PolicyApply, PolicyVersion, PolicyWithdraw, Posture, Receipt,
+    ReleaseActivate, ReleaseFile, ReleaseStage, Releases, SafeMode, SafeModeEnter, SafeModeLeave, Service,
+    ServiceCreate, Session, Status, TenantCreate, User, UserCreate, Verification, WhoAmI,
 };
 
 /// HTTP method.
@@ -202,7 +202,9 @@ impl Route {
         let under = |noun: &str| self.path.contains(noun);
         match name {
             "job" => schema::<shape::JobName>,
+            "version" if under("/releases/") => schema::<shape::ReleaseVersion>,
             "version" => schema::<shape::Version>,
+            "name" if under("/release/") => schema::<shape::ReleaseProgram>,
             "digest" if under("/policy/") => schema::<shape::Sha256>,
             "digest" => schema::<shape::ImageDigest>,
             "path" => schema::<shape::FilePath>,
@@ -652,6 +654,25 @@ pub const TABLE: &[Route] = &[
         .says("Ends the node in order and starts the machine again")
         .takes::<NodeReboot>()
         .answers::<NodeRebooting>(),
+    route(Put, "/release/files/{name}", "release.file", Change, Operator, "release.stage")
+        .says("Uploads one program of the release that is to be staged")
+        .takes_bytes()
+        .answers::<ReleaseFile>(),
+    route(Post, "/releases", "release.stage", Change, Operator, "release.stage")
+        .says("Stages the uploaded programs as a release, if those who are trusted signed it; nothing changes by it")
+        .takes::<ReleaseStage>()
+        .answers::<Releases>(),
+    route(Get, "/releases", "release.list", Read, Operator, "none")
+        .says("Which release is active, and which are staged")
+        .answers::<Releases>(),
+    route(Post, "/releases/{version}/activate", "release.activate", Destructive, Operator, "release.activate")
+        .says("Ends the node in order and starts it from a staged release, or from the one before if that does not come up")
+        .takes::<ReleaseActivate>()
+        .answers::<Releases>(),
+    route(Post, "/release/back", "release.back", Destructive, Operator, "release.return")
+        .says("Ends the node in order and starts it from the release that was active before")
+        .takes::<ReleaseActivate>()
+        .answers::<Releases>(),
 ];
 
 #[cfg(test)]

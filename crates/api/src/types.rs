@@ -47,10 +47,12 @@ impl<T: Document> Document for Page<T> {
 mod node;
 mod people;
 mod recovery;
+mod release;
 
 pub use node::*;
 pub use people::*;
 pub use recovery::*;
+pub use release::*;
 
 wire! {
     /// State of the node. Problems come first.

@@ -155,6 +155,22 @@ impl Signer {
         Ok(Self { pair, key: VerifierKey::new(name, public)? })
     }
 
+    /// From a private key in PEM (PKCS #8, RFC 8410), as `openssl genpkey -algorithm ed25519` writes it.
+    ///
+    /// # Errors
+    /// [`NoteError::PrivateKey`], which repeats nothing of it.
+    pub fn from_pem(name: &str, pem: &[u8]) -> Result<Self, NoteError> {
+        let text = std::str::from_utf8(pem).map_err(|_| NoteError::PrivateKey)?.trim();
+        let body = text.strip_prefix("-----BEGIN PRIVATE KEY-----");
+        let body =
+            body.and_then(|b| b.strip_suffix("-----END PRIVATE KEY-----")).ok_or(NoteError::PrivateKey)?;
+        let joined: String = body.split_ascii_whitespace().collect();
+        let der = STANDARD.decode(joined).map_err(|_| NoteError::PrivateKey)?;
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).map_err(|_| NoteError::PrivateKey)?;
+        let public = pair.public_key().as_ref().try_into().map_err(|_| NoteError::PrivateKey)?;
+        Ok(Self { pair, key: VerifierKey::new(name, public)? })
+    }
+
     /// The public half.
     pub fn verifier(&self) -> &VerifierKey {
         &self.key

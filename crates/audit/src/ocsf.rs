@@ -134,11 +134,12 @@ pub const fn class_of(kind: EventKind) -> Class {
         K::SandboxCreate => class(Form::Process, 1),
         K::SandboxEnd => class(Form::Process, 2),
         // API Activity: 1 Create, 2 Read, 3 Update, 4 Delete.
-        K::ModelRegister | K::ModelImport | K::EndpointDeploy => class(Form::Api, 1),
-        K::ModelVerify => class(Form::Api, 2),
-        K::ModelQuarantine | K::PolicyApply | K::PolicyWithdraw => class(Form::Api, 3),
+        K::ModelRegister | K::ModelImport | K::EndpointDeploy | K::ReleaseStage => class(Form::Api, 1),
+        K::ModelVerify | K::NodeDiagnose => class(Form::Api, 2),
+        K::ModelQuarantine | K::PolicyApply | K::PolicyWithdraw | K::ReleaseActivate | K::ReleaseReturn => {
+            class(Form::Api, 3)
+        }
         K::EndpointStop => class(Form::Api, 4),
-        K::NodeDiagnose => class(Form::Api, 2),
         K::InferenceAdmit => other(Form::Api, "Admit"),
         K::Inference => other(Form::AiApi, "Infer"),
         K::WardenOrder => other(Form::Api, "Order"),

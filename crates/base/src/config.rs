@@ -8,8 +8,10 @@ use serde::Deserialize;
 use crate::ByteSize;
 
 mod oidc;
+mod release;
 
 pub use oidc::{GroupGrant, Oidc, SecondFactor};
+pub use release::Release;
 
 /// The only version of the format.
 pub const VERSION: u32 = 1;
@@ -64,6 +66,9 @@ pub struct Config {
     /// What the rules of access may leave open.
     #[serde(default)]
     pub access: Access,
+    /// Whose releases of the platform the node takes; none: it takes none.
+    #[serde(default)]
+    pub release: Option<Release>,
 }
 
 /// Numeric user ids, one per process; equal only where the node was started without root.
@@ -290,6 +295,10 @@ impl Config {
     pub fn run_dir(&self) -> PathBuf {
         self.state.join("run")
     }
+    /// Staged releases of the platform; only root writes there.
+    pub fn releases_dir(&self) -> PathBuf {
+        self.state.join("releases")
+    }
     /// The keeper's socket; peers are told apart by their user id.
     pub fn keeper_socket(&self) -> PathBuf {
         self.run_dir().join("keeper.sock")
@@ -415,6 +424,9 @@ impl Config {
             oidc.check(config.mode).map_err(value)?;
         }
         config.sessions.check().map_err(value)?;
+        if let Some(release) = &config.release {
+            release.trusted().map_err(value)?;
+        }
         if config.mode == Mode::Production && config.access.two_people == Some(false) {
             return refuse(
                 "`access.two_people`: only `mode = \"dev\"` lets one person do it alone".to_owned(),

@@ -16,6 +16,7 @@ pub mod error;
 pub mod id;
 pub mod jcs;
 pub mod names;
+pub mod release;
 pub mod secret;
 pub mod size;
 pub mod tensor;

@@ -37,6 +37,7 @@ mod plane;
 mod policies;
 mod posture;
 mod recovery;
+mod releases;
 mod rollback;
 mod run;
 mod services;
@@ -141,6 +142,10 @@ pub fn run(config: Config) -> Result<(), RunError> {
             jobs::restore(&restorer);
             endpoints::restore(&restorer);
         })?;
+    }
+    if node.config.release.is_some() {
+        let told = Arc::clone(&node);
+        thread("release", move || releases::confirm(&told))?;
     }
     let path = node.config.control_socket();
     let socket = |source| RunError::Socket { path: path.display().to_string(), source };
@@ -248,6 +253,7 @@ fn open(config: Config, plane: Option<Plane>) -> Result<Node, Fail> {
         ceremonies: people::Ceremonies::default(),
         oidc,
         placing: node::Placing::default(),
+        uploads: releases::Uploads::default(),
         surveys: std::sync::Mutex::default(),
         groups: keygroups::Groups::default(),
         registering: std::sync::Mutex::default(),

@@ -247,6 +247,7 @@ fn configuration(config: &Config) -> DiagnosticConfiguration {
         login,
         sessions,
         access: _,
+        release,
     } = config;
     let oidc = login.oidc.as_ref();
     let count = |n: Option<usize>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
@@ -263,6 +264,8 @@ fn configuration(config: &Config) -> DiagnosticConfiguration {
         ("sessions.idle_seconds".into(), u64::from(sessions.idle_seconds)),
         ("sessions.absolute_seconds".into(), u64::from(sessions.absolute_seconds)),
         ("sessions.fresh_seconds".into(), u64::from(sessions.fresh_seconds)),
+        ("release.keys".into(), count(release.as_ref().map(|r| r.keys.len()))),
+        ("release.threshold".into(), release.as_ref().map_or(0, |r| u64::from(r.threshold))),
         ("login.oidc.scopes".into(), count(oidc.map(|o| o.scopes.len()))),
         ("login.oidc.grants".into(), count(oidc.map(|o| o.grants.len()))),
     ]);
@@ -325,12 +328,12 @@ pub(crate) fn reboot(
     Ok(answer)
 }
 
-/// What to do where the warden does not start the machine again.
-fn helped(fail: Fail) -> Fail {
+/// What to do where the warden does not end the node.
+pub(crate) fn helped(fail: Fail) -> Fail {
     match fail.code.as_str() {
         "SR-WRD-0020" => fail.help("start the machine again yourself"),
         "SR-WRD-0021" => {
-            fail.help("end them with the node: `strongroom node reboot --stop-jobs --reason TEXT`")
+            fail.help("wait until they have ended, or repeat the command with `--stop-jobs` to end them")
         }
         _ => fail,
     }

@@ -65,6 +65,8 @@ pub(crate) struct Node {
     /// What browsers are doing for logins and enrolments.
     pub(crate) ceremonies: crate::people::Ceremonies,
     pub(crate) placing: Placing,
+    /// Programs of the release that is to be staged.
+    pub(crate) uploads: crate::releases::Uploads,
     /// Held while an image is unpacked to be looked at.
     pub(crate) surveys: Mutex<()>,
     pub(crate) groups: Groups,

@@ -1,6 +1,6 @@
 //! The warden as control uses it: each order is logged by the keeper first, then given with its receipt.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -36,7 +36,12 @@ impl Warden {
 
     /// The connection that an order goes over.
     fn lane(&self, operation: &Operation) -> &Mutex<Option<Client>> {
-        let Operation::FreezeMount { run, .. } = operation else { return &self.quick };
+        let run = match operation {
+            Operation::FreezeMount { run, .. } => *run,
+            // Copying a release takes as long.
+            Operation::StageRelease { .. } => 0,
+            _ => return &self.quick,
+        };
         let count = u128::try_from(SLOW_LANES).unwrap_or(1);
         usize::try_from(run % count).ok().and_then(|n| self.slow.get(n)).unwrap_or(&self.quick)
     }
@@ -49,6 +54,18 @@ impl Warden {
         correlation: u128,
         tenant: &str,
         actor: &str,
+    ) -> Result<(Response, Vec<OwnedFd>), Fail> {
+        self.order_with(keeper, operation, &[], correlation, (tenant, actor))
+    }
+
+    /// As [`Warden::order`], with descriptors.
+    pub(crate) fn order_with(
+        &self,
+        keeper: &Keeper,
+        operation: Operation,
+        files: &[BorrowedFd<'_>],
+        correlation: u128,
+        (tenant, actor): (&str, &str),
     ) -> Result<(Response, Vec<OwnedFd>), Fail> {
         let receipt = if operation.needs_receipt() {
             let digest = base::sha256(&ops::to_bytes(&operation));
@@ -69,23 +86,26 @@ impl Warden {
         } else {
             None
         };
-        self.give(&Call { correlation, receipt, operation })
+        self.give(&Call { correlation, receipt, operation }, files)
     }
 
     /// Gives an order without a receipt, whether it needs one or not: for the probe that sees it refused.
     pub(crate) fn without_receipt(&self, operation: Operation, correlation: u128) -> Result<Response, Fail> {
-        self.give(&Call { correlation, receipt: None, operation }).map(|(response, _)| response)
+        self.give(&Call { correlation, receipt: None, operation }, &[]).map(|(response, _)| response)
     }
 
-    fn give(&self, call: &Call) -> Result<(Response, Vec<OwnedFd>), Fail> {
+    fn give(&self, call: &Call, files: &[BorrowedFd<'_>]) -> Result<(Response, Vec<OwnedFd>), Fail> {
         let name = call.operation.name();
-        let (answer, fds) = self.send(self.lane(&call.operation), &ops::to_bytes(call))?;
+        let (answer, fds) = self.send(self.lane(&call.operation), &ops::to_bytes(call), files)?;
         match ops::from_bytes::<Response>(&answer) {
             Ok(Response::Refused { code, detail }) => Err(Fail {
                 // Only another digest in a mount is a verdict; the rest is a matter of state, limits or the host.
                 status: match code.as_str() {
-                    "SR-WRD-0004" => 422,
-                    "SR-WRD-0002" | "SR-WRD-0003" | "SR-WRD-0020" | "SR-WRD-0021" => 409,
+                    "SR-WRD-0004" | "SR-REL-0001" | "SR-REL-0002" | "SR-REL-0003" | "SR-REL-0004"
+                    | "SR-REL-0005" | "SR-REL-0006" => 422,
+                    "SR-REL-0007" => 404,
+                    "SR-WRD-0002" | "SR-WRD-0003" | "SR-WRD-0020" | "SR-WRD-0021" | "SR-REL-0008"
+                    | "SR-REL-0009" | "SR-REL-0010" | "SR-REL-0011" => 409,
                     _ => 503,
                 },
                 code: code.as_str().to_owned(),
@@ -96,7 +116,12 @@ impl Warden {
         }
     }
 
-    fn send(&self, lane: &Mutex<Option<Client>>, call: &[u8]) -> Result<(Vec<u8>, Vec<OwnedFd>), Fail> {
+    fn send(
+        &self,
+        lane: &Mutex<Option<Client>>,
+        call: &[u8],
+        files: &[BorrowedFd<'_>],
+    ) -> Result<(Vec<u8>, Vec<OwnedFd>), Fail> {
         let mut slot = lane.lock().unwrap_or_else(PoisonError::into_inner);
         let mut fresh = false;
         loop {
@@ -107,7 +132,7 @@ impl Warden {
                     Client::connect(&self.socket, ORDER_TIMEOUT).map_err(|e| unreachable(&e))?
                 }
             };
-            match client.call(call, &[], ops::FDS_MAX) {
+            match client.call(call, files, ops::FDS_MAX) {
                 Ok(answer) => {
                     *slot = Some(client);
                     return Ok(answer);

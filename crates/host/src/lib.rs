@@ -25,6 +25,7 @@ pub mod porter;
 
 pub mod probe;
 pub mod program;
+pub mod release;
 pub mod report;
 
 mod rootfs;

@@ -111,6 +111,7 @@ pub(crate) fn may_report(role: Role, kind: EventKind) -> Result<(), KeeperError>
         Role::Warden => matches!(
             kind,
             K::WardenOrder
+                | K::ReleaseReturn
                 | K::SandboxCreate
                 | K::SandboxEnd
                 | K::AccessRefuse

@@ -67,6 +67,8 @@ names! {
         2 Waiting = "waiting",
         /// It did not stay up, and is started no more.
         3 GivenUp = "given-up",
+        /// It is not meant to run: the gateway, in safe mode.
+        4 Down = "down",
     }
 }
 

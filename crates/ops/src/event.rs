@@ -178,6 +178,12 @@ names! {
         210 NodeDiagnose = "node.diagnose",
         /// The machine was to be started again.
         211 NodeReboot = "node.reboot",
+        /// A release of the platform was to be staged.
+        212 ReleaseStage = "release.stage",
+        /// A release was to be activated, and came up.
+        213 ReleaseActivate = "release.activate",
+        /// The release before was to be taken again, or was because the newer one did not come up.
+        214 ReleaseReturn = "release.return",
     }
 }
 

@@ -19,6 +19,7 @@ pub mod lease;
 pub mod porter;
 pub mod receipt;
 pub mod recovery;
+pub mod release;
 pub mod snapshot;
 pub mod warden;
 

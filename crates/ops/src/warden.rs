@@ -5,9 +5,11 @@
 //! `FreezeMount` for each -> `Start` -> (`Signal`, `Freeze`, `Thaw`, `Kill`, `Report`, `Counters`) -> `Destroy`.
 
 use base::Digest;
+use base::release::Version;
 
 use crate::diagnostics::Diagnostics;
 use crate::receipt::Receipt;
+use crate::release::{Releases, SignedManifest};
 use crate::{List, Text};
 
 /// Most inputs of a run: code, configuration, ten channels, an image.
@@ -201,6 +203,24 @@ choice! {
         /// there is no run, or where runs are to be ended with it.
         21 Reboot { /// Whether runs are ended with the node.
             stop_runs: bool },
+        /// Copies a release to where only root writes, after its signatures were checked and each program while it is
+        /// copied. Legal always, one at a time. Comes with one descriptor for each program of the manifest.
+        22 StageRelease { /// Its manifest and who signed it.
+            signed: SignedManifest },
+        /// Ends the node in order and starts it from a staged release; if that does not come up, from the one before.
+        /// Legal while there is no run, or where runs are to be ended with the node.
+        23 ActivateRelease { /// Which.
+            version: Version,
+            /// Whether runs are ended with the node.
+            stop_runs: bool },
+        /// The same with the release that was active before.
+        24 ReturnRelease { /// Whether runs are ended with the node.
+            stop_runs: bool },
+        /// The release that is being activated has come up: control of that release says so.
+        25 ConfirmRelease { /// Which.
+            version: Version },
+        /// Which releases there are. No receipt.
+        26 ListReleases {},
     }
 }
 
@@ -215,14 +235,19 @@ impl Operation {
             | Self::Signal { .. }
             | Self::Thaw { .. }
             | Self::Destroy { .. }
-            | Self::Reboot { .. } => true,
+            | Self::Reboot { .. }
+            | Self::StageRelease { .. }
+            | Self::ActivateRelease { .. }
+            | Self::ReturnRelease { .. }
+            | Self::ConfirmRelease { .. } => true,
             Self::Probe {}
             | Self::Freeze { .. }
             | Self::Kill { .. }
             | Self::Report { .. }
             | Self::Counters { .. }
             | Self::Sockets { .. }
-            | Self::CollectDiagnostics {} => false,
+            | Self::CollectDiagnostics {}
+            | Self::ListReleases {} => false,
         }
     }
 
@@ -243,6 +268,11 @@ impl Operation {
             Self::Sockets { .. } => "sockets",
             Self::CollectDiagnostics {} => "collect_diagnostics",
             Self::Reboot { .. } => "reboot",
+            Self::StageRelease { .. } => "stage_release",
+            Self::ActivateRelease { .. } => "activate_release",
+            Self::ReturnRelease { .. } => "return_release",
+            Self::ConfirmRelease { .. } => "confirm_release",
+            Self::ListReleases {} => "list_releases",
         }
     }
 }
@@ -328,6 +358,9 @@ choice! {
         /// To `CollectDiagnostics`.
         20 Diagnostics { /// What was seen.
             seen: Diagnostics },
+        /// To `ListReleases`.
+        21 Releases { /// What there is.
+            releases: Releases },
     }
 }
 

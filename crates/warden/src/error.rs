@@ -50,6 +50,9 @@ pub(crate) enum WardenError {
     /// The keeper found its log altered: the node does no more work until a person has looked.
     #[error("the audit log was tampered with; every tenant's work is ended and the node stays down")]
     Tamper,
+    /// A release cannot be taken.
+    #[error(transparent)]
+    Release(#[from] base::release::ReleaseError),
     /// The machine is not this node's to start again.
     #[error("this node does not start the machine again: {0}")]
     NotIts(&'static str),
@@ -80,6 +83,7 @@ impl Explain for WardenError {
             Self::Config(_) => "SR-WRD-0006",
             Self::Service(_) => "SR-WRD-0007",
             Self::Tamper => "SR-WRD-0008",
+            Self::Release(inner) => inner.code(),
             Self::NotIts(_) => "SR-WRD-0020",
             Self::UnderWay(_) => "SR-WRD-0021",
         }
@@ -92,6 +96,7 @@ impl Explain for WardenError {
             | Self::NotIts(_)
             | Self::UnderWay(_) => Fault::Caller,
             Self::Digest { .. } | Self::Hashing { .. } => Fault::Peer,
+            Self::Release(inner) => inner.fault(),
             Self::Host(inner) => inner.fault(),
             Self::Link(inner) => inner.fault(),
             Self::Config(_) | Self::Service(_) | Self::Tamper => Fault::Operator,

@@ -45,3 +45,8 @@ pub(crate) const MODE_EVERY_MS: u64 = 250;
 pub(crate) const TICK_MS: u64 = 1_000;
 /// Sockets that wait to be accepted by a model process.
 pub(crate) const ENDPOINT_BACKLOG: i32 = 128;
+/// How long a release may take to be copied: 1 GiB at 10 MB/s. Control waits a little longer.
+pub(crate) const COPY_MS: u64 = 100_000;
+/// How long the processes of a release may take to come up: the keeper's time, and four times as much for control, which
+/// may bring its database up to date.
+pub(crate) const CONFIRM_MS: u64 = 75_000;

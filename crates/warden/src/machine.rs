@@ -1,5 +1,6 @@
 //! Orders about the node as a whole: what it is made of and how it does, and to start the machine again.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use base::config::{Config, Mode};
@@ -13,6 +14,7 @@ use ops::warden::{Operation, Response};
 
 use crate::error::WardenError;
 use crate::limits::RUNS_MAX;
+use crate::releases::{Programs, Releases};
 use crate::runs::{Asked, Reply, Runs};
 use crate::services::Service;
 
@@ -21,6 +23,7 @@ pub(crate) struct Performers<'a> {
     pub(crate) runs: &'a mut Runs,
     pub(crate) machine: &'a mut Machine,
     pub(crate) services: &'a [Service],
+    pub(crate) releases: &'a mut Releases,
 }
 
 impl Performers<'_> {
@@ -31,9 +34,11 @@ impl Performers<'_> {
     pub(crate) fn perform(
         &mut self,
         operation: &Operation,
+        files: Vec<OwnedFd>,
         asked: Asked,
         waiting: usize,
     ) -> Result<Reply, WardenError> {
+        let done = || Ok(Reply::Now(Response::Done {}, Vec::new()));
         match operation {
             Operation::CollectDiagnostics {} => {
                 let seen = self.machine.diagnostics(self.services, self.runs, waiting)?;
@@ -41,7 +46,34 @@ impl Performers<'_> {
             }
             Operation::Reboot { stop_runs } => {
                 self.machine.restart(*stop_runs, self.runs.under_way())?;
-                Ok(Reply::Now(Response::Done {}, Vec::new()))
+                done()
+            }
+            Operation::ListReleases {} => {
+                Ok(Reply::Now(Response::Releases { releases: self.releases.told()? }, Vec::new()))
+            }
+            Operation::StageRelease { signed } => match self.releases.stage(signed, files, asked)? {
+                true => Ok(Reply::Later),
+                false => done(),
+            },
+            Operation::ActivateRelease { version, stop_runs } => {
+                let ends = *stop_runs || self.runs.under_way() == 0;
+                let refused = (!ends).then_some(WardenError::UnderWay(self.runs.under_way()));
+                self.releases.activate(*version, refused)?;
+                self.machine.leave_for(Next::Programs);
+                done()
+            }
+            Operation::ReturnRelease { stop_runs } => {
+                let ends = *stop_runs || self.runs.under_way() == 0;
+                let refused = (!ends).then_some(WardenError::UnderWay(self.runs.under_way()));
+                self.releases.go_back(refused)?;
+                self.machine.leave_for(Next::Programs);
+                done()
+            }
+            Operation::ConfirmRelease { version } => {
+                let up = [ServiceState::Running, ServiceState::Down];
+                let down = self.services.iter().any(|service| !up.contains(&service.state()));
+                self.releases.confirm(*version, down)?;
+                done()
             }
             _ => self.runs.perform(operation, asked),
         }
@@ -55,7 +87,16 @@ pub(crate) struct Machine {
     places: [(Place, PathBuf); 3],
     separated: bool,
     mode: Mode,
-    to_restart: bool,
+    next: Option<Next>,
+}
+
+/// What follows when the node has ended in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The machine starts again.
+    Machine,
+    /// The node starts again from other programs.
+    Programs,
 }
 
 impl Machine {
@@ -65,17 +106,14 @@ impl Machine {
         mode == Mode::Production
     }
 
-    /// `programs` are those that were opened, and are executed, by the names that they have on the disk.
+    /// `programs` are those that are executed.
     ///
     /// # Errors
     /// The warden's own program cannot be read.
-    pub(crate) fn new<'a>(
-        config: &Config,
-        programs: impl Iterator<Item = &'a Program>,
-        separated: bool,
-    ) -> Result<Self, WardenError> {
+    pub(crate) fn new(config: &Config, programs: &Programs, separated: bool) -> Result<Self, WardenError> {
         let own = ProgramFacts { program: Which::Warden, digest: Program::own()?.digest() };
-        let others = programs.filter_map(|program| {
+        let Programs { strongroom, keeper, porter, runtime } = programs;
+        let others = [keeper, strongroom, porter, runtime].into_iter().filter_map(|program| {
             Some(ProgramFacts { program: Which::from_name(program.name())?, digest: program.digest() })
         });
         Ok(Self {
@@ -87,13 +125,17 @@ impl Machine {
             ],
             separated,
             mode: config.mode,
-            to_restart: false,
+            next: None,
         })
     }
 
-    /// Whether the machine is to be started again once the node has ended.
-    pub(crate) fn is_to_restart(&self) -> bool {
-        self.to_restart
+    /// What the node is to end for, if it was ordered.
+    pub(crate) fn next(&self) -> Option<Next> {
+        self.next
+    }
+
+    fn leave_for(&mut self, next: Next) {
+        self.next = Some(next);
     }
 
     /// The node ends in order from now on; the machine starts again after that.
@@ -107,7 +149,7 @@ impl Machine {
         if under_way > 0 && !stop_runs {
             return Err(WardenError::UnderWay(under_way));
         }
-        self.to_restart = true;
+        self.leave_for(Next::Machine);
         Ok(())
     }
 
@@ -155,7 +197,7 @@ mod tests {
 
     fn machine(mode: Mode, separated: bool) -> Machine {
         let places = [Place::State, Place::Log, Place::Programs].map(|place| (place, PathBuf::from("/")));
-        Machine { programs: Vec::new(), places, separated, mode, to_restart: false }
+        Machine { programs: Vec::new(), places, separated, mode, next: None }
     }
 
     #[test]
@@ -170,7 +212,7 @@ mod tests {
             let mut machine = machine(mode, separated);
             let refused = machine.restart(stop_runs, under_way).err().map(|e| base::Explain::code(&e));
             assert_eq!(refused, code, "{mode:?} {separated} {stop_runs} {under_way}");
-            assert_eq!(machine.is_to_restart(), code.is_none());
+            assert_eq!(machine.next(), code.is_none().then_some(Next::Machine));
         }
     }
 }

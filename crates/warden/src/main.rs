@@ -20,6 +20,7 @@ mod limits;
 mod machine;
 mod node;
 mod receipts;
+mod releases;
 mod runs;
 mod server;
 mod services;

@@ -14,8 +14,9 @@ use crate::clock::{now_ms, wall_ms};
 use crate::error::WardenError;
 use crate::keeper::KeeperLine;
 use crate::limits::{KEEPER_START_MS, LEAVE_MS, TICK_MS};
-use crate::machine::{Machine, Performers};
+use crate::machine::{Machine, Next, Performers};
 use crate::receipts::Receipts;
+use crate::releases::{Programs, Releases};
 use crate::runs::{Event as RunEvent, Runs, Settings, Token};
 use crate::server::{Server, Speaker};
 use crate::services::{After, Service, open_log};
@@ -29,7 +30,7 @@ const CONTROL: usize = 1;
 const GATEWAY: usize = 2;
 
 /// Everything of a node.
-struct Node {
+struct Node<'l> {
     /// Keeper, control, gateway.
     services: [Service; 3],
     programs: [Program; 2],
@@ -38,7 +39,7 @@ struct Node {
     runs: Runs,
     machine: Machine,
     server: Server,
-    signals: OwnedFd,
+    lasting: &'l mut Lasting,
     /// When the line to the keeper is tried again.
     line_due_ms: u64,
     /// Whether what runs is what runs in safe mode.
@@ -61,9 +62,10 @@ enum Source {
     Connection(u64),
     Service(usize),
     Run(Token),
+    Copy,
 }
 
-/// Runs a node until it is told to end.
+/// Runs a node until it is told to end; again from other programs where a release is activated.
 ///
 /// # Errors
 /// It cannot start, or the keeper does not stay up.
@@ -78,31 +80,58 @@ pub(crate) fn run(config_path: &Path, config: &Config) -> Result<(), WardenError
         say("not root: one user for everything, limits only where delegated; separation is not enforced");
         Some(host::enter_user_namespace()?)
     };
-    let mut node = start(config_path, config, single, signals)?;
-    node.bring_up()?;
-    let result = node.serve();
-    node.end();
-    result?;
-    if node.machine.is_to_restart() {
-        say("the node has ended; the machine starts again");
-        host::restart_machine()?;
+    let mut lasting = Lasting { signals, releases: Releases::open(config, root)? };
+    loop {
+        let ended = once(config_path, config, single, &mut lasting);
+        match (ended, lasting.releases.pending()) {
+            (Ok(Some(Next::Programs)), _) => say("the node starts again from the programs of a release"),
+            (Ok(Some(Next::Machine)), _) => {
+                say("the node has ended; the machine starts again");
+                return Ok(host::restart_machine()?);
+            }
+            // The keeper found its log altered: no other program mends that.
+            (Err(error), Some(version)) if !matches!(error, WardenError::Tamper) => {
+                let why = base::error::chain(&error);
+                say(&format!("release {version} did not come up and is taken back: {why}"));
+                lasting.releases.take_back(version, &why)?;
+            }
+            (ended, _) => return ended.map(drop),
+        }
     }
-    Ok(())
 }
 
-fn start(
+/// What outlives the processes of a node.
+struct Lasting {
+    signals: OwnedFd,
+    releases: Releases,
+}
+
+/// One node from start to end: what it ended for.
+fn once(
     config_path: &Path,
     config: &Config,
     single: Option<(u32, u32)>,
-    signals: OwnedFd,
-) -> Result<Node, WardenError> {
-    let open = |name: &str| Program::open(&config.programs.join(name));
-    let programs = [open("strongroom-keeper")?, open("strongroom")?];
-    let (porter, runtime) = (open("strongroom-porter")?, open("strongroom-runtime")?);
+    lasting: &mut Lasting,
+) -> Result<Option<Next>, WardenError> {
+    let mut node = start(config_path, config, single, lasting)?;
+    let ended = node.bring_up().and_then(|()| node.serve());
+    node.end();
+    ended.map(|()| node.machine.next())
+}
+
+fn start<'l>(
+    config_path: &Path,
+    config: &Config,
+    single: Option<(u32, u32)>,
+    lasting: &'l mut Lasting,
+) -> Result<Node<'l>, WardenError> {
+    let programs = lasting.releases.programs()?;
+    let machine = Machine::new(config, &programs, single.is_none())?;
+    let Programs { strongroom, keeper, porter, runtime } = programs;
+    let programs = [keeper, strongroom];
     for program in programs.iter().chain([&porter, &runtime]) {
         say(&format!("program {} sha256:{}", program.name(), program.digest()));
     }
-    let machine = Machine::new(config, programs.iter().chain([&porter, &runtime]), single.is_none())?;
     let subtree = format!("strongroom-{}", base::sha256(config.state.as_os_str().as_encoded_bytes()).short());
     let porter_log = match config.mode {
         Mode::Dev => Some(open_log(&config.state.join("logs").join("porter.log"))?),
@@ -139,7 +168,7 @@ fn start(
         runs: Runs::new(settings),
         machine,
         server: Server::new(listener),
-        signals,
+        lasting,
         line_due_ms: 0,
         safe: false,
         window_ms: None,
@@ -161,7 +190,7 @@ fn listen(config: &Config, separated: bool) -> Result<Listener, WardenError> {
     Ok(listener)
 }
 
-impl Node {
+impl Node<'_> {
     /// Keeper first, since nothing is done without it; then control and gateway.
     fn bring_up(&mut self) -> Result<(), WardenError> {
         let [keeper, ..] = &self.programs;
@@ -274,6 +303,7 @@ impl Node {
             self.tend_services();
             self.tend_line();
             self.follow_mode();
+            self.tend_releases()?;
             for source in self.wait()? {
                 match source {
                     Source::Signal => {
@@ -285,9 +315,10 @@ impl Node {
                     Source::Connection(id) => self.order(id),
                     Source::Service(index) => self.service_ended(index)?,
                     Source::Run(token) => self.run_event(token),
+                    Source::Copy => self.copied(),
                 }
-                if self.machine.is_to_restart() {
-                    say("ordered to start the machine again");
+                if let Some(next) = self.machine.next() {
+                    say(&format!("ordered to end for {next:?}"));
                     return Ok(());
                 }
             }
@@ -297,8 +328,9 @@ impl Node {
     /// Waits for the next things to happen.
     fn wait(&self) -> Result<Vec<Source>, WardenError> {
         let mut all: Vec<(BorrowedFd<'_>, Source)> =
-            vec![(self.signals.as_fd(), Source::Signal), (self.server.listener(), Source::Listener)];
+            vec![(self.lasting.signals.as_fd(), Source::Signal), (self.server.listener(), Source::Listener)];
         all.extend(self.keeper.fd().map(|fd| (fd, Source::Keeper)));
+        all.extend(self.lasting.releases.copying().map(|fd| (fd, Source::Copy)));
         all.extend(self.server.waits().into_iter().map(|(fd, id)| (fd, Source::Connection(id))));
         for (index, service) in self.services.iter().enumerate() {
             all.extend(service.fd().map(|fd| (fd, Source::Service(index))));
@@ -337,10 +369,47 @@ impl Node {
     }
 
     fn order(&mut self, id: u64) {
-        let performers =
-            Performers { runs: &mut self.runs, machine: &mut self.machine, services: &self.services };
+        let performers = Performers {
+            runs: &mut self.runs,
+            machine: &mut self.machine,
+            services: &self.services,
+            releases: &mut self.lasting.releases,
+        };
         if let Some(line) = self.server.readable(id, &mut self.receipts, performers, &mut self.keeper) {
             say(&line);
+        }
+    }
+
+    /// The child that copied a release has ended.
+    fn copied(&mut self) {
+        if let Some((asked, result)) = self.lasting.releases.copied()
+            && let Some(line) = self.server.answer(asked, "stage_release", None, result, &mut self.keeper)
+        {
+            say(&line);
+        }
+    }
+
+    /// Tells what was taken back.
+    ///
+    /// # Errors
+    /// The release that is being activated does not come up.
+    fn tend_releases(&mut self) -> Result<(), WardenError> {
+        self.lasting.releases.tick();
+        if let Some((version, why)) = self.lasting.releases.take_returned() {
+            let event = Event::new(EventKind::ReleaseReturn, Phase::Observed, Outcome::Failure, wall_ms(), 0)
+                .asset("release", &version.to_string(), None)
+                .severity(Severity::High)
+                .because(&why);
+            self.keeper.tell(event);
+        }
+        let Some(due) = self.lasting.releases.due_ms() else { return Ok(()) };
+        // What is being activated has to start and to stay up from the first time on.
+        if let Some(down) = self.services.iter().find(|service| service.restarted() > 0) {
+            return Err(WardenError::Service(down.name));
+        }
+        match now_ms() < due {
+            true => Ok(()),
+            false => Err(WardenError::Service("the release that is being activated")),
         }
     }
 
@@ -348,7 +417,7 @@ impl Node {
         match self.runs.event(token) {
             None => {}
             Some(RunEvent::Answer(asked, name, run, result)) => {
-                if let Some(line) = self.server.answer(asked, name, run, result, &mut self.keeper) {
+                if let Some(line) = self.server.answer(asked, name, Some(run), result, &mut self.keeper) {
                     say(&line);
                 }
             }

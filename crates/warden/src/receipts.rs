@@ -185,6 +185,16 @@ mod tests {
             Operation::Sockets { pids: List::default() },
             Operation::CollectDiagnostics {},
             Operation::Reboot { stop_runs: false },
+            Operation::StageRelease {
+                signed: ops::release::SignedManifest {
+                    manifest: ops::Blob::new(Vec::new()).unwrap(),
+                    signatures: List::default(),
+                },
+            },
+            Operation::ActivateRelease { version: base::release::Version::default(), stop_runs: false },
+            Operation::ReturnRelease { stop_runs: false },
+            Operation::ConfirmRelease { version: base::release::Version::default() },
+            Operation::ListReleases {},
         ];
         assert_eq!(all.iter().map(Operation::tag).collect::<Vec<_>>(), Operation::TAGS);
         all
@@ -195,7 +205,16 @@ mod tests {
     #[test]
     fn what_acts_first_or_reads_needs_none() {
         let mut receipts = Receipts::default();
-        let free = ["probe", "freeze", "kill", "report", "counters", "sockets", "collect_diagnostics"];
+        let free = [
+            "probe",
+            "freeze",
+            "kill",
+            "report",
+            "counters",
+            "sockets",
+            "collect_diagnostics",
+            "list_releases",
+        ];
         for operation in operations() {
             let name = operation.name();
             let admitted = receipts.admit(&Call { correlation: 1, receipt: None, operation }, NOW);

@@ -238,9 +238,13 @@ impl Runs {
             Operation::Report { run } => self.report(*run),
             Operation::Counters { run } => self.counters(*run),
             Operation::Sockets { pids } => sockets(pids),
-            Operation::CollectDiagnostics {} | Operation::Reboot { .. } => {
-                Err(state(operation.name(), "it is about no run"))
-            }
+            Operation::CollectDiagnostics {}
+            | Operation::Reboot { .. }
+            | Operation::StageRelease { .. }
+            | Operation::ActivateRelease { .. }
+            | Operation::ReturnRelease { .. }
+            | Operation::ConfirmRelease { .. }
+            | Operation::ListReleases {} => Err(state(operation.name(), "it is about no run")),
         }
     }
 

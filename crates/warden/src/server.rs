@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use base::Explain;
+use base::release::PROGRAMS;
 use link::{Conn, LinkError, Listener};
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use ops::warden::{Call, Operation, Response};
@@ -84,8 +85,8 @@ impl Server {
         keeper: &mut KeeperLine,
     ) -> Option<String> {
         let connection = self.connections.get_mut(&id)?;
-        let call = match connection.conn.recv(MESSAGE_MAX, 0) {
-            Ok((bytes, _)) => ops::from_bytes::<Call>(&bytes),
+        let (call, files) = match connection.conn.recv(MESSAGE_MAX, PROGRAMS.len()) {
+            Ok((bytes, files)) => (ops::from_bytes::<Call>(&bytes), files),
             Err(LinkError::Closed) => {
                 self.connections.remove(&id);
                 return None;
@@ -96,10 +97,11 @@ impl Server {
             }
         };
         let call = match call {
-            Ok(call) => call,
-            Err(error) => {
+            Ok(call) if files.is_empty() || matches!(call.operation, Operation::StageRelease { .. }) => call,
+            other => {
                 self.connections.remove(&id);
-                let why = format!("closed a connection: it sent what is no order: {error}");
+                let why = other.err().map_or_else(|| "descriptors with it".to_owned(), |e| e.to_string());
+                let why = format!("closed a connection: it sent what is no order: {why}");
                 keeper.tell(undecodable(&why));
                 return Some(why);
             }
@@ -107,7 +109,7 @@ impl Server {
         let asked = Asked { connection: id, correlation: call.correlation };
         let reply = receipts
             .admit(&call, boot_ms())
-            .and_then(|()| performers.perform(&call.operation, asked, keeper.waiting()));
+            .and_then(|()| performers.perform(&call.operation, files, asked, keeper.waiting()));
         let name = call.operation.name();
         let run = run_of(&call.operation);
         match reply {
@@ -135,14 +137,14 @@ impl Server {
         &mut self,
         asked: Asked,
         name: &'static str,
-        run: u128,
+        run: Option<u128>,
         result: Result<Response, WardenError>,
         keeper: &mut KeeperLine,
     ) -> Option<String> {
         if let Some(connection) = self.connections.get_mut(&asked.connection) {
             connection.waits = false;
         }
-        keeper.tell(outcome(asked, name, Some(run), result.as_ref().err()));
+        keeper.tell(outcome(asked, name, run, result.as_ref().err()));
         match result {
             Ok(response) => {
                 self.send(asked.connection, &response, &[]);
@@ -178,6 +180,7 @@ fn changes(operation: &Operation) -> bool {
             | Operation::Counters { .. }
             | Operation::Sockets { .. }
             | Operation::CollectDiagnostics {}
+            | Operation::ListReleases {}
     )
 }
 
@@ -186,7 +189,12 @@ fn run_of(operation: &Operation) -> Option<u128> {
         Operation::Probe {}
         | Operation::Sockets { .. }
         | Operation::CollectDiagnostics {}
-        | Operation::Reboot { .. } => None,
+        | Operation::Reboot { .. }
+        | Operation::StageRelease { .. }
+        | Operation::ActivateRelease { .. }
+        | Operation::ReturnRelease { .. }
+        | Operation::ConfirmRelease { .. }
+        | Operation::ListReleases {} => None,
         Operation::StartPorter { run, .. }
         | Operation::FreezeMount { run, .. }
         | Operation::Start { run, .. }
@@ -204,7 +212,8 @@ fn run_of(operation: &Operation) -> Option<u128> {
 fn outcome(asked: Asked, name: &str, run: Option<u128>, error: Option<&WardenError>) -> Event {
     let (result, severity) = match error {
         None => (Outcome::Success, Severity::Informational),
-        Some(WardenError::Receipt(_)) => (Outcome::Refused, Severity::High),
+        // Of a release: somebody brought what those who are trusted did not sign.
+        Some(WardenError::Receipt(_) | WardenError::Release(_)) => (Outcome::Refused, Severity::High),
         Some(WardenError::Digest { .. }) => (Outcome::Failure, Severity::High),
         Some(
             WardenError::State { .. }

@@ -190,10 +190,11 @@ impl Service {
 
     /// Whether it runs, and if not, what follows.
     pub(crate) fn state(&self) -> ServiceState {
-        match (&self.process, self.again_ms) {
-            (Some(_), _) => ServiceState::Running,
-            (None, Some(_)) => ServiceState::Waiting,
-            (None, None) => ServiceState::GivenUp,
+        match (&self.process, self.again_ms, self.wanted) {
+            (Some(_), ..) => ServiceState::Running,
+            (None, _, Wanted::Down) => ServiceState::Down,
+            (None, Some(_), _) => ServiceState::Waiting,
+            (None, None, _) => ServiceState::GivenUp,
         }
     }
 

@@ -309,6 +309,7 @@ fn in_safe_mode_nothing_is_used_or_changed() {
         [".list", ".show", ".search", ".files", ".file", ".watch", ".check", ".signature", ".openapi"];
     let others = [
         "bom.export",
+        "node.diagnostics",
         "posture.run",
         "status",
         "whoami",
@@ -344,7 +345,7 @@ fn break_glass_gives_so_much_and_to_the_operator_alone() {
         let (safe, open) = (may_in(principal, Mode::Safe), may_in(principal, Mode::BreakGlass));
         open.difference(&safe).cloned().collect::<Vec<_>>()
     };
-    let operator = ["grant.create", "policy.withdraw", "user.create", "user.enrol"];
+    let operator = ["grant.create", "node.reboot", "policy.withdraw", "user.create", "user.enrol"];
     assert_eq!(given(Principal::Operator), operator);
     for role in Role::ALL.into_iter().filter(|role| *role != Role::PlatformOperator) {
         assert!(given(Principal::example(role, "acme")).is_empty(), "{role}");

@@ -158,7 +158,7 @@ wire! {
     "strongroom.node.diagnostics.process/1" pub struct DiagnosticProcess {
         /// Which.
         process: Word,
-        /// running, waiting (to be started again), given-up.
+        /// running, waiting (to be started again), given-up, down (in safe mode, the gateway).
         state: Word,
         /// Times that it was started again within the last minute.
         restarts: u32,

@@ -57,3 +57,25 @@ fn keys_whose_id_does_not_fit_are_refused() {
     assert!(Signer::new("with space", &[1; 32]).is_err());
     assert!(Signer::new("with+plus", &[1; 32]).is_err());
 }
+
+/// The example of RFC 8410, sections 10.1 and 10.3.
+#[test]
+fn a_private_key_is_read_as_openssl_writes_it() {
+    let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
+    let signer = Signer::from_pem("x", pem.as_bytes()).unwrap();
+    assert_eq!(
+        base::digest::hex(signer.verifier().public()),
+        "19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1"
+    );
+    assert!(verify_raw(signer.verifier().public(), b"m", &signer.sign_raw(b"m")));
+    for bad in [
+        "",
+        &pem.replace("PRIVATE", "PUBLIC"),
+        &pem.replace("MC4C", "MC4D"),
+        &pem.replace("K2Vw", "K2Vx"),
+        &pem.replace("dVhC\n", "\n"),
+        &format!("{pem}{pem}"),
+    ] {
+        assert_eq!(Signer::from_pem("x", bad.as_bytes()).err(), Some(NoteError::PrivateKey), "{bad}");
+    }
+}

@@ -5,6 +5,7 @@ mod nouns;
 mod people;
 mod policy;
 mod recovery;
+mod release;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -17,6 +18,7 @@ pub(crate) use nouns::*;
 pub(crate) use people::*;
 pub(crate) use policy::{PolicyCommand, RulesOf};
 pub(crate) use recovery::{BreakGlassCommand, Codes, SafeModeCommand};
+pub(crate) use release::{ChangeArgs, ReleaseCommand};
 
 use crate::output::Format;
 use crate::progress::Mode;
@@ -227,6 +229,9 @@ pub(crate) enum Command {
     /// The node as a whole: diagnostics, starting its machine again
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Releases of the platform: made and signed offline, staged and activated on a node in service
+    #[command(subcommand)]
+    Release(ReleaseCommand),
     /// State of every control of the catalogue
     #[command(subcommand)]
     Posture(PostureCommand),

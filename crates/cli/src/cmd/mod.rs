@@ -25,6 +25,7 @@ mod policy_test;
 pub(crate) mod posture;
 pub(crate) mod receipt;
 pub(crate) mod recovery;
+pub(crate) mod release;
 pub(crate) mod serve;
 mod service;
 pub(crate) mod sign;
@@ -76,6 +77,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Api(command) => api::run(command),
         Command::Receipt(command) => receipt::run(&session, command)?,
         Command::Node(command) => node::run(&session, command)?,
+        Command::Release(command) => release::run(&session, command)?,
         Command::Posture(command) => posture::run(&session, command)?,
         Command::SafeMode(command) => recovery::safe_mode(&session, command)?,
         Command::BreakGlass(command) => recovery::break_glass(&session, command)?,

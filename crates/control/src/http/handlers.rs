@@ -14,7 +14,7 @@ use crate::auth::Principal;
 use crate::node::Node;
 use crate::{
     Fail, auditlog, datasets, egress, endpoints, images, imports, jobs, keys, machine, models, people,
-    policies, posture, recovery, services, status, tenants,
+    policies, posture, recovery, releases, services, status, tenants,
 };
 
 /// The API's own description, made once: it takes milliseconds.
@@ -103,6 +103,9 @@ pub(crate) fn handle(call: &Call<'_>, input: Input) -> Result<Reply, Fail> {
     match input {
         Input::Upload(reader) => {
             let Call { node, params, .. } = call;
+            if operation == "release.file" {
+                return Ok(json(&releases::file(node, params.need("name")?, reader)?));
+            }
             let file =
                 imports::file(node, &call.tenant()?, params.need("id")?, params.need("path")?, reader)?;
             Ok(json(&file))
@@ -117,6 +120,7 @@ pub(crate) fn handle(call: &Call<'_>, input: Input) -> Result<Reply, Fail> {
             "audit" | "receipt" => log(operation, call),
             "safe_mode" | "break_glass" => safe_mode(operation, call, &bytes),
             "policy" | "access" => rules(operation, call, &bytes),
+            "node" | "release" => whole(operation, call, &bytes),
             _ => rest(operation, call, &bytes),
         },
     }
@@ -151,8 +155,23 @@ fn rest(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
         "egress.list" => paged(call, |page| egress::list(node, principal, page))?,
         "posture.run" => json(&posture::run(node, principal)?),
         "posture.show" => json(&posture::show(node)?),
+        other => return Err(Fail::internal("an endpoint without a handler", other)),
+    })
+}
+
+/// The node as a whole.
+fn whole(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
+    let Call { node, principal, params, .. } = call;
+    Ok(match operation {
         "node.diagnostics" => json(&machine::diagnostics(node, principal)?),
         "node.reboot" => json(&machine::reboot(node, principal, &body::<api::NodeReboot>(bytes)?)?),
+        "release.list" => json(&releases::list(node)?),
+        "release.stage" => json(&releases::stage(node, principal, &body::<api::ReleaseStage>(bytes)?)?),
+        "release.activate" => {
+            let request = body::<api::ReleaseActivate>(bytes)?;
+            json(&releases::activate(node, principal, params.need("version")?, &request)?)
+        }
+        "release.back" => json(&releases::back(node, principal, &body::<api::ReleaseActivate>(bytes)?)?),
         other => return Err(Fail::internal("an endpoint without a handler", other)),
     })
 }

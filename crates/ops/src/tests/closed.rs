@@ -60,6 +60,11 @@ fn operations() -> Vec<Operation> {
         Operation::Sockets { pids: List::clip(vec![1, 70_000]) },
         Operation::CollectDiagnostics {},
         Operation::Reboot { stop_runs: true },
+        Operation::StageRelease { signed: signed() },
+        Operation::ActivateRelease { version: version(), stop_runs: false },
+        Operation::ReturnRelease { stop_runs: false },
+        Operation::ConfirmRelease { version: version() },
+        Operation::ListReleases {},
     ]
 }
 
@@ -84,7 +89,32 @@ fn warden_answers() -> Vec<warden::Response> {
         warden::Response::Refused { code: Text::clip("SR-WRD-0001"), detail: Text::clip("why") },
         warden::Response::Sockets { sockets: List::clip(vec![socket]), hidden: List::clip(vec![2]) },
         warden::Response::Diagnostics { seen: diagnostics(1) },
+        warden::Response::Releases { releases: releases(1) },
     ]
+}
+
+fn version() -> base::release::Version {
+    base::release::Version { major: 1, minor: 2, patch: u32::MAX }
+}
+
+fn signed() -> crate::release::SignedManifest {
+    let signature = crate::release::ReleaseSignature { key: [1; 32], signature: [2; 64] };
+    crate::release::SignedManifest {
+        manifest: Blob::new(b"strongroom release 1\n".to_vec()).unwrap(),
+        signatures: List::clip(vec![signature]),
+    }
+}
+
+fn releases(count: usize) -> crate::release::Releases {
+    let facts = crate::release::ReleaseFacts { version: version(), floor: version(), manifest: digest() };
+    let state = crate::release::ReleaseState {
+        current: Some(version()),
+        before: None,
+        pending: Some(version()),
+        returned: None,
+        floor: version(),
+    };
+    crate::release::Releases { state, staged: List::clip(vec![facts; count]) }
 }
 
 /// What the warden sees, with so many of each thing.
@@ -313,7 +343,10 @@ fn a_signature_is_for_a_purpose_of_the_set() {
 #[test]
 fn these_operations_need_no_receipt_and_no_other() {
     let free: Vec<&str> = operations().iter().filter(|o| !o.needs_receipt()).map(Operation::name).collect();
-    assert_eq!(free, ["probe", "freeze", "kill", "report", "counters", "sockets", "collect_diagnostics"]);
+    assert_eq!(
+        free,
+        ["probe", "freeze", "kill", "report", "counters", "sockets", "collect_diagnostics", "list_releases"]
+    );
 }
 
 #[test]
@@ -325,6 +358,13 @@ fn the_largest_answers_fit_a_message() {
     let pids = List::new(vec![u32::MAX; warden::SOCKET_PIDS_MAX]).unwrap();
     assert!(to_bytes(&warden::Response::Sockets { sockets, hidden }).len() <= crate::MESSAGE_MAX);
     assert!(to_bytes(&Operation::Sockets { pids }).len() <= crate::MESSAGE_MAX / 2);
+    let releases = releases(64);
+    assert!(to_bytes(&warden::Response::Releases { releases }).len() <= crate::MESSAGE_MAX);
+    let mut largest = signed();
+    largest.manifest = Blob::new(vec![0; base::release::MANIFEST_MAX]).unwrap();
+    let signature = largest.signatures.iter().next().unwrap().clone();
+    largest.signatures = List::clip(vec![signature; 64]);
+    assert!(to_bytes(&Operation::StageRelease { signed: largest }).len() <= crate::MESSAGE_MAX / 2);
     let seen = diagnostics(64);
     assert!(to_bytes(&warden::Response::Diagnostics { seen }).len() <= crate::MESSAGE_MAX);
 }

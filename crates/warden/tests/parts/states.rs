@@ -1,11 +1,14 @@
 //! The states of a run, and in which of them each order is legal. A new order does not compile before it has its row.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
-use link::Conn;
-use ops::List;
+use base::release::Version;
+use link::{Client, Conn};
 use ops::diagnostics::{Service, ServiceState};
-use ops::warden::{EndCause, Operation, Response, Signal};
+use ops::release::SignedManifest;
+use ops::warden::{Call, EndCause, Operation, Response, Signal};
+use ops::{Blob, List};
 
 use super::control::{Control, exit, ready, start, start_porter, text};
 
@@ -35,9 +38,14 @@ fn legal(operation: &Operation) -> [bool; 6] {
         Operation::Probe {}
         | Operation::Sockets { .. }
         | Operation::CollectDiagnostics {}
+        | Operation::ListReleases {}
         | Operation::Destroy { .. } => [true; 6],
         // Never here: this is a node for development.
-        Operation::Reboot { .. } => [false; 6],
+        Operation::Reboot { .. }
+        | Operation::StageRelease { .. }
+        | Operation::ActivateRelease { .. }
+        | Operation::ReturnRelease { .. }
+        | Operation::ConfirmRelease { .. } => [false; 6],
         Operation::StartPorter { .. } => [true, false, false, false, false, false],
         Operation::FreezeMount { .. } => [false, true, false, false, false, false],
         Operation::Start { .. } => [false, false, true, false, false, false],
@@ -67,6 +75,13 @@ fn orders(run: u128) -> Vec<Operation> {
         Operation::Sockets { pids: List::clip(vec![std::process::id()]) },
         Operation::CollectDiagnostics {},
         Operation::Reboot { stop_runs: true },
+        Operation::StageRelease {
+            signed: SignedManifest { manifest: Blob::new(Vec::new()).unwrap(), signatures: List::default() },
+        },
+        Operation::ActivateRelease { version: Version::default(), stop_runs: true },
+        Operation::ReturnRelease { stop_runs: true },
+        Operation::ConfirmRelease { version: Version::default() },
+        Operation::ListReleases {},
     ];
     assert_eq!(
         all.iter().map(Operation::tag).collect::<Vec<_>>(),
@@ -127,7 +142,11 @@ pub(super) fn judge(control: &Control) {
             orders(run).into_iter().partition(|order| legal(order)[at]);
         for order in not {
             let name = order.name();
-            let expected = if name == "reboot" { "SR-WRD-0020" } else { "SR-WRD-0002" };
+            let expected = match name {
+                "reboot" => "SR-WRD-0020",
+                _ if name.ends_with("_release") => "SR-REL-0009",
+                _ => "SR-WRD-0002",
+            };
             match give(control, order) {
                 Response::Refused { code, .. } => assert_eq!(&*code, expected, "{name} while {state:?}"),
                 other => panic!("{name} while {state:?}: {other:?}"),
@@ -147,6 +166,17 @@ pub(super) fn judge(control: &Control) {
     }
     sockets(control);
     diagnostics(control);
+    strays();
+}
+
+/// Descriptors belong to one order alone: with any other they are none.
+fn strays() {
+    let client =
+        || Client::connect(&super::state().join("run/warden.sock"), Duration::from_secs(20)).unwrap();
+    let probe = ops::to_bytes(&Call { correlation: 1, receipt: None, operation: Operation::Probe {} });
+    let null = std::fs::File::open("/dev/null").unwrap();
+    assert!(client().call(&probe, &[null.as_fd()], 0).is_err(), "it was answered");
+    assert!(client().call(&probe, &[], 0).is_ok(), "the control");
 }
 
 /// Runs are told by kind and state, the node's processes by what the kernel says of them.

@@ -46,7 +46,8 @@ class Planted:
         # Names come into logs and reasons, too.
         node.run("tenant", "create", "in valid " + TENANT)
         node.ok("access", "grant", PERSON, "auditor", "--tenant", TENANT, "--reason", REASON)
-        node.ok("posture", "run")
+        # Some controls may fail on this host, which is not what is tested here.
+        check(node.run("posture", "run").code in (0, 3), "the probes did not run")
         with open(node.path("auditor.key")) as file:
             self.auditor = file.read().strip()
         self.report = node.ok("node", "diagnostics")

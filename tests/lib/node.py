@@ -151,6 +151,32 @@ class Node:
         finally:
             self.kill_all()
 
+    # ---- Its database ----
+
+    def database(self):
+        """Its files: the database and its write-ahead log."""
+        return sorted(glob.glob(os.path.join(self.state, "control", "metadata.db*")))
+
+    def keep_database(self, name):
+        """A copy of the metadata database as it stands on disk, with its write-ahead log."""
+        aside = self.path(name)
+        os.makedirs(aside)
+        for path in self.database():
+            shutil.copy2(path, aside)
+        return aside
+
+    def put_database_back(self, aside):
+        """That copy in the place of the database, with its owner."""
+        for path in self.database():
+            owner = os.stat(path)
+            os.remove(path)
+        for name in os.listdir(aside):
+            path = os.path.join(self.state, "control", name)
+            shutil.copy2(os.path.join(aside, name), path)
+            os.chown(path, owner.st_uid, owner.st_gid)
+
+    # ---- Its end ----
+
     def stop(self):
         """In order, as Ctrl-C does."""
         if self.process and self.process.poll() is None:

@@ -2,11 +2,9 @@
 """Own rules are attacked: they give no tenant what ships as forbidden, and a version that was forged, set back or lost
 its key never decides."""
 
-import glob
 import hashlib
 import json
 import os
-import shutil
 import struct
 import sys
 
@@ -104,28 +102,10 @@ def the_operator_cannot_be_locked_out(attack):
     node.ok("policy", "withdraw", "--reason", "the control")
 
 
-def keep(node, name):
-    aside = node.path(name)
-    os.makedirs(aside)
-    for path in glob.glob(os.path.join(node.state, "control", "metadata.db*")):
-        shutil.copy2(path, aside)
-    return aside
-
-
-def put_back(node, aside):
-    for path in glob.glob(os.path.join(node.state, "control", "metadata.db*")):
-        owner = os.stat(path)
-        os.remove(path)
-    for name in os.listdir(aside):
-        path = os.path.join(node.state, "control", name)
-        shutil.copy2(os.path.join(aside, name), path)
-        os.chown(path, owner.st_uid, owner.st_gid)
-
-
 def a_database_that_was_set_back_brings_no_old_rules_back(attack):
     node = attack.node
     node.stop()
-    older = keep(node, "without the lock")
+    older = node.keep_database("without the lock")
     node.start()
     export = next(o for o in attack.all if o.name == "model.export")
     taken = lambda: api.ask(node.ready["socket"], export.method, export.at(tenant="acme"))  # noqa: E731
@@ -133,11 +113,11 @@ def a_database_that_was_set_back_brings_no_old_rules_back(attack):
     attack.apply(LOCK)
     check(taken().status == 403 and "nothing-leaves" in taken().json["detail"], f"the operator takes it: {taken()}")
     node.stop()
-    newest = keep(node, "with the lock")
-    put_back(node, older)
+    newest = node.keep_database("with the lock")
+    node.put_database_back(older)
     text = node.refused_start("set back or replaced")
     check("set back or replaced" in text, text[-2000:])
-    put_back(node, newest)
+    node.put_database_back(newest)
     node.start()
     latest = node.ok("policy", "show", "latest")
     check(latest["in_force"] and latest["text"] == LOCK, latest)
@@ -147,13 +127,13 @@ def a_database_that_was_set_back_brings_no_old_rules_back(attack):
 def a_database_with_a_changed_bit_is_refused(attack):
     node = attack.node
     node.stop()
-    newest = keep(node, "unchanged")
+    newest = node.keep_database("unchanged")
     # What stands behind the changed bit of the write-ahead log is not read any more, so this is an older database too.
-    for path in glob.glob(os.path.join(node.state, "control", "metadata.db*")):
+    for path in node.database():
         if not path.endswith("-shm"):
             flip(path)
     node.refused_start("metadata database")
-    put_back(node, newest)
+    node.put_database_back(newest)
     node.start()
     check(node.ok("policy", "show", "latest")["in_force"], "the control")
 

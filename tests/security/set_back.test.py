@@ -1,36 +1,11 @@
 #!/usr/bin/python3
 """An older copy of the metadata database is refused: it could bring back a revoked key. A kill is no such thing."""
 
-import glob
 import os
-import shutil
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from node import Node, check, close, run_tests  # noqa: E402
-
-
-def database(node):
-    return sorted(glob.glob(os.path.join(node.state, "control", "metadata.db*")))
-
-
-def keep(node, name):
-    """A copy of the database as it stands on disk, with its write-ahead log."""
-    aside = node.path(name)
-    os.makedirs(aside)
-    for path in database(node):
-        shutil.copy2(path, aside)
-    return aside
-
-
-def put_back(node, aside):
-    for path in database(node):
-        owner = os.stat(path)
-        os.remove(path)
-    for name in os.listdir(aside):
-        path = os.path.join(node.state, "control", name)
-        shutil.copy2(os.path.join(aside, name), path)
-        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def tenants(node):
@@ -53,27 +28,27 @@ def a_kill_in_the_middle_of_work_is_no_set_back(node):
 def an_older_copy_is_refused_and_the_log_says_so(node):
     key = node.ok("key", "create", "--tenant", "acme")["id"]
     node.stop()
-    node.aside = keep(node, "older")
+    node.aside = node.keep_database("older")
     node.start()
     node.ok("key", "revoke", key, "--tenant", "acme")
     check(revoked(node)[key], "the key is not revoked")
     node.stop()
-    node.newest = keep(node, "newest")
-    put_back(node, node.aside)
+    node.newest = node.keep_database("newest")
+    node.put_database_back(node.aside)
     text = node.refused_start("accept-set-back")
     check("was set back or replaced" in text, text[-3000:])
     node.key = key
 
 
 def a_copy_without_its_write_ahead_log_or_none_at_all_is_refused(node):
-    put_back(node, node.newest)
+    node.put_database_back(node.newest)
     os.remove(os.path.join(node.state, "control", "metadata.db"))
     text = node.refused_start("accept-set-back")
     check("was set back or replaced" in text, text[-3000:])
 
 
 def the_newest_is_taken_again(node):
-    put_back(node, node.newest)
+    node.put_database_back(node.newest)
     node.start()
     check(revoked(node)[node.key], "the key is not revoked")
 
@@ -87,7 +62,7 @@ def the_newest_is_taken_again(node):
 
 def an_operator_can_take_the_older_one_once(node):
     node.stop()
-    put_back(node, node.aside)
+    node.put_database_back(node.aside)
     text = node.refused_start("accept-set-back")
     words = text.split("by writing `")[1].split("`")[0]
     path = os.path.join(node.state, "control", "accept-set-back")
@@ -105,7 +80,7 @@ def an_operator_can_take_the_older_one_once(node):
     # The same copy and the same words once more: the log is longer by now.
     node.ok("tenant", "create", "after")
     node.stop()
-    put_back(node, node.aside)
+    node.put_database_back(node.aside)
     with open(path, "w") as file:
         file.write(words + "\n")
     node.refused_start("accept-set-back")

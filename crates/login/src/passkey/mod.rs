@@ -10,10 +10,10 @@ mod wire;
 
 use base::Timestamp;
 use serde_json::Value;
+use webauthn_rs::WebauthnBuilder;
 use webauthn_rs::prelude::{
     CreationChallengeResponse, DiscoverableAuthentication, PasskeyRegistration, Url, Uuid, Webauthn,
 };
-use webauthn_rs::{DEFAULT_AUTHENTICATOR_TIMEOUT, WebauthnBuilder};
 
 pub use error::PasskeyError;
 pub use record::{Handle, LABEL_MAX, PASSKEYS_MAX, Passkey, label};
@@ -21,7 +21,6 @@ pub use wire::{ANSWER_MAX, Assertion};
 
 /// How long a challenge is good for: the time that browsers are told to wait, 300 s.
 pub const CHALLENGE_MS: u64 = 300_000;
-const _: () = assert!(CHALLENGE_MS as u128 == DEFAULT_AUTHENTICATOR_TIMEOUT.as_millis());
 
 /// The site that passkeys are made for: host name and origin of the pages.
 #[derive(Debug, Clone)]

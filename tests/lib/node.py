@@ -72,7 +72,8 @@ class Result:
 class Node:
     """A node in a state directory that outlives it, so that it can be killed and started again."""
 
-    def __init__(self, state=None):
+    def __init__(self, state=None, options=()):
+        self.options = list(options)
         self.work = tempfile.mkdtemp(prefix="strongroom-test-")
         os.chmod(self.work, 0o755)
         self.state = state or os.path.join(self.work, "state")
@@ -103,7 +104,7 @@ class Node:
             os.remove(ready)
         with open(self.path("dev.log"), "ab") as log:
             self.process = subprocess.Popen(
-                [PROGRAM, "dev", "--state", self.state, "--ready-file", ready, "--no-context"],
+                [PROGRAM, "dev", "--state", self.state, "--ready-file", ready, "--no-context", *self.options],
                 env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )
 

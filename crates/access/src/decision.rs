@@ -36,13 +36,28 @@ pub enum Principal<'a> {
         /// The tenant that the session is of; none for a role of the whole node.
         tenant: Option<&'a str>,
     },
+    /// What runs for a tenant, with a certificate of its own: an application.
+    Workload {
+        /// Its tenant, kind and name: `acme/job/train`.
+        id: &'a str,
+        /// Its tenant.
+        tenant: &'a str,
+    },
+    /// A node of the platform.
+    Node {
+        /// Its name.
+        id: &'a str,
+    },
 }
 
 impl<'a> Principal<'a> {
-    /// Somebody of this role: the operator, or a person, of this tenant unless the role is of the whole node.
+    /// Somebody of this role: the operator, a node, the holder of a key, or a person, of this tenant unless the role is
+    /// of the whole node.
     pub const fn example(role: Role, tenant: &'a str) -> Self {
         match role {
             Role::PlatformOperator => Self::Operator,
+            Role::Node => Self::Node { id: "example" },
+            Role::Application => Self::Key { id: "example", role, tenant },
             role if role.is_a_tenants() => Self::User { id: "example", role, tenant: Some(tenant) },
             role => Self::User { id: "example", role, tenant: None },
         }
@@ -52,6 +67,8 @@ impl<'a> Principal<'a> {
         match self {
             Self::Operator => Role::PlatformOperator,
             Self::Key { role, .. } | Self::Service { role, .. } | Self::User { role, .. } => *role,
+            Self::Workload { .. } => Role::Application,
+            Self::Node { .. } => Role::Node,
         }
     }
 }

@@ -33,6 +33,8 @@ const BREAK_GLASS: &str = "break-glass";
 #[derive(Debug, Clone)]
 pub struct Operation {
     kind: EntityTypeName,
+    /// Kinds of those who may ask for it at all, whatever a rule says.
+    askers: HashSet<EntityTypeName>,
     /// The action, with its groups as parents.
     action: Entity,
     groups: HashSet<EntityUid>,
@@ -103,6 +105,8 @@ struct Types {
     key: EntityTypeName,
     service: EntityTypeName,
     user: EntityTypeName,
+    workload: EntityTypeName,
+    node: EntityTypeName,
     role: EntityTypeName,
     tenant: EntityTypeName,
 }
@@ -115,6 +119,8 @@ impl Types {
             key: name("Key")?,
             service: name("Service")?,
             user: name("User")?,
+            workload: name("Workload")?,
+            node: name("Node")?,
             role: name("Role")?,
             tenant: name("Tenant")?,
         })
@@ -248,7 +254,9 @@ impl Policies {
         };
         let role = request.principal.role();
         let Some((asked, entities)) = self.entities(request, role, operation) else {
-            return self.denied("the request names what cannot be".to_owned());
+            return self.denied(
+                "the request names what cannot be, or is nothing that such a caller asks for".to_owned(),
+            );
         };
         let authorizer = cedar::Authorizer::new();
         let (mut permits, mut forbids) = (Vec::new(), Vec::new());
@@ -364,8 +372,16 @@ impl Policies {
             Principal::User { id, tenant: None, .. } if id.len() <= ID_MAX => {
                 Entity::new_no_attrs(uid(&types.user, id), parents)
             }
-            Principal::User { .. } => return None,
+            Principal::Workload { id, tenant } => of_tenant(&types.workload, id, tenant, parents)?,
+            Principal::Node { id } if id.len() <= ID_MAX => {
+                Entity::new_no_attrs(uid(&types.node, id), parents)
+            }
+            Principal::User { .. } | Principal::Node { .. } => return None,
         };
+        // Cedar holds rules against the schema, and requests only where it is told to.
+        if !op.askers.contains(principal.uid().type_name()) {
+            return None;
+        }
         if request.resource.len().max(request.tenant.map_or(0, str::len)) > ID_MAX {
             return None;
         }
@@ -492,7 +508,8 @@ pub(crate) fn operations(
         let groups: HashSet<EntityUid> = entities.ancestors(action).into_iter().flatten().cloned().collect();
         let entity = Entity::new_no_attrs(action.clone(), groups.clone());
         let within_tenants = schema.ancestors(kind).is_some_and(|mut all| all.any(|of| of == tenant));
-        let operation = Operation { kind: kind.clone(), action: entity, groups, within_tenants };
+        let askers = schema.principals_for_action(action).into_iter().flatten().cloned().collect();
+        let operation = Operation { kind: kind.clone(), askers, action: entity, groups, within_tenants };
         operations.insert(id(action).to_owned(), operation);
     }
     Ok(operations)

@@ -146,8 +146,10 @@ shapes! {
     PolicyText = { "type": "string", "maxLength": POLICY_TEXT_MAX };
     /// Tests of rules, in TOML.
     PolicyTests = { "type": "string", "maxLength": POLICY_TESTS_MAX };
+    /// The role of a service: one of a key, or an application's.
+    ServiceRole = { "type": "string", "enum": ["auditor", "tenant-admin", "ml-engineer", "deployer", "application"] };
     /// A role of `docs/access.md`.
-    Role = { "type": "string", "enum": ["platform-operator", "security", "auditor", "tenant-admin", "ml-engineer", "deployer"] };
+    Role = { "type": "string", "enum": ["platform-operator", "security", "auditor", "tenant-admin", "ml-engineer", "deployer", "application", "node"] };
     /// Which thing: as a path names it, its parts joined by `/`.
     ThingName = { "type": "string", "maxLength": FILE_PATH_MAX };
     /// The version of a release.

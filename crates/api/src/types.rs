@@ -728,6 +728,7 @@ request! {
         /// Its name.
         name: String,
         /// What it may.
+        #[schemars(with = "shape::ServiceRole")]
         role: String,
         /// Days until its certificate is no longer renewed; default 30, at most 365.
         #[serde(default)]

@@ -7,7 +7,7 @@ use access::approval::Act;
 use access::{Circumstances, Decision, Mode, Operation, Policies, Role};
 use api::{Route, Who};
 use base::Timestamp;
-use base::id::SessionId;
+use base::id::{JobId, SessionId};
 use base::names::Name;
 use net::apikey::ApiKey;
 use net::identity::CertificateDer;
@@ -64,6 +64,20 @@ pub(crate) enum Identity {
         /// Whether they proved who they are a few minutes ago.
         fresh: bool,
     },
+    /// What runs for a tenant, by its certificate.
+    Workload {
+        /// The tenant.
+        tenant: String,
+        /// Tenant and job: `acme/job/job_…`.
+        id: String,
+        /// The job.
+        job: JobId,
+    },
+    /// This node, by its certificate.
+    Node {
+        /// Its name.
+        name: String,
+    },
 }
 
 impl Identity {
@@ -74,6 +88,8 @@ impl Identity {
             Self::Key { id, .. } => format!("key:{id}"),
             Self::Service { id, .. } => format!("service:{id}"),
             Self::Person { user, .. } => format!("user:{user}"),
+            Self::Workload { id, .. } => format!("workload:{id}"),
+            Self::Node { name } => format!("node:{name}"),
         }
     }
 
@@ -85,11 +101,14 @@ impl Identity {
         }
     }
 
-    /// The tenant whose things alone it may see; none for the operator and for who oversees the node, who see all.
+    /// The tenant whose things alone it may see; none for the operator and for who oversees the node, who see all, and
+    /// for a node, to which the rules show none of them.
     pub(crate) fn confined_to(&self) -> Option<&str> {
         match self {
-            Self::Operator { .. } => None,
-            Self::Key { tenant, .. } | Self::Service { tenant, .. } => Some(tenant),
+            Self::Operator { .. } | Self::Node { .. } => None,
+            Self::Key { tenant, .. } | Self::Service { tenant, .. } | Self::Workload { tenant, .. } => {
+                Some(tenant)
+            }
             Self::Person { tenant, .. } => tenant.as_deref(),
         }
     }
@@ -97,7 +116,7 @@ impl Identity {
     /// Whose share of the requests under way its own are: its tenant's; who oversees the node has one together.
     pub(crate) fn share(&self) -> Option<&str> {
         match self {
-            Self::Person { tenant: None, .. } => Some(OF_THE_NODE),
+            Self::Person { tenant: None, .. } | Self::Node { .. } => Some(OF_THE_NODE),
             _ => self.confined_to(),
         }
     }
@@ -112,6 +131,8 @@ impl Identity {
         match self {
             Self::Operator { .. } => Role::PlatformOperator,
             Self::Key { role, .. } | Self::Service { role, .. } | Self::Person { role, .. } => *role,
+            Self::Workload { .. } => Role::Application,
+            Self::Node { .. } => Role::Node,
         }
     }
 
@@ -119,7 +140,7 @@ impl Identity {
     pub(crate) fn service(&self) -> Option<(&str, &str)> {
         match self {
             Self::Service { id, .. } => id.split_once('/'),
-            Self::Operator { .. } | Self::Key { .. } | Self::Person { .. } => None,
+            _ => None,
         }
     }
 
@@ -131,6 +152,8 @@ impl Identity {
             Self::Person { user, tenant, role, .. } => {
                 access::Principal::User { id: user, role: *role, tenant: tenant.as_deref() }
             }
+            Self::Workload { tenant, id, .. } => access::Principal::Workload { id, tenant },
+            Self::Node { name } => access::Principal::Node { id: name },
         }
     }
 }
@@ -246,7 +269,9 @@ fn authenticate_key(
 /// Whether who was let in would be let in now, as far as its credential goes. What cannot be read is no.
 pub(crate) fn is_still_known(node: &Node, identity: &Identity) -> bool {
     match identity {
-        Identity::Operator { .. } => true,
+        // A node is who holds the key of its own authority: its certificate ends by itself.
+        Identity::Operator { .. } | Identity::Node { .. } => true,
+        Identity::Workload { tenant, job, .. } => services::runs(node, tenant, *job),
         Identity::Key { id, .. } => {
             id.parse().ok().and_then(|id| node.api_key(id).ok().flatten()).is_some_and(|known| {
                 let service = known.service.as_ref();

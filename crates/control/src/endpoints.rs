@@ -44,6 +44,8 @@ const SNAPSHOT_LIFE_MS: u64 = 120_000;
 const REQUESTS_A_MINUTE: u32 = 6_000;
 /// Requests of one key under way at once.
 const CONCURRENCY: u32 = 16;
+/// The operation that the gateway performs for the holder of a key.
+const INFER: &str = "endpoint.infer";
 /// Longest request of an endpoint.
 const BODY_MAX: u32 = 16 << 20;
 
@@ -590,9 +592,16 @@ pub(crate) fn keep_pushing(node: &Arc<Node>) {
 
 fn snapshot(node: &Node) -> Result<Snapshot, Fail> {
     let at = now();
+    let served = node.every::<Endpoint>(|e| e.state == EndpointState::Serving)?;
+    let names: HashMap<EndpointId, &str> = served.iter().map(|e| (e.id, e.name.as_str())).collect();
+    let rules = node.policies.get();
     let mut keys = Vec::new();
     for record in node.every::<ApiKey>(|_| true)? {
-        keys.extend(key(node, &record, at.as_millis())?);
+        let may = |tenant: &Name, endpoint: &EndpointId| {
+            // A key of what is not served opens nothing, whatever the rules say.
+            names.get(endpoint).is_none_or(|name| may_ask(&rules.policies, &record, tenant, name))
+        };
+        keys.extend(key(node, &record, at.as_millis(), may)?);
     }
     // What does not fit is unknown to the gateway, and that is refused: so revoked keys are left out first.
     keys.sort_by_key(|key| key.revoked);
@@ -600,8 +609,7 @@ fn snapshot(node: &Node) -> Result<Snapshot, Fail> {
     if left_out > 0 {
         crate::log::line("gateway", &format!("{left_out} keys do not fit the gateway's policy"));
     }
-    let endpoints = node
-        .every::<Endpoint>(|e| e.state == EndpointState::Serving)?
+    let endpoints = served
         .iter()
         .map(|e| {
             Ok(ops::snapshot::Endpoint {
@@ -627,7 +635,23 @@ fn snapshot(node: &Node) -> Result<Snapshot, Fail> {
     })
 }
 
-fn key(node: &Node, record: &ApiKey, now_ms: u64) -> Result<Option<ops::snapshot::Key>, Fail> {
+/// Whether the rules in force let the holder of this key ask this endpoint.
+fn may_ask(policies: &access::Policies, record: &ApiKey, tenant: &Name, endpoint: &str) -> bool {
+    let id = record.id.to_string();
+    let principal =
+        access::Principal::Key { id: &id, role: access::Role::Application, tenant: tenant.as_str() };
+    let given = access::Circumstances::default();
+    let tenant = Some(tenant.as_str());
+    let request = access::Request { principal, operation: INFER, tenant, resource: endpoint, given };
+    policies.decide(&request).allowed
+}
+
+fn key(
+    node: &Node,
+    record: &ApiKey,
+    now_ms: u64,
+    may: impl FnOnce(&Name, &EndpointId) -> bool,
+) -> Result<Option<ops::snapshot::Key>, Fail> {
     let KeyUse::Endpoint { tenant, endpoint } = &record.scope else { return Ok(None) };
     // A key that has ended is left out: it is as good as unknown, and the list stays short.
     if record.expires_ms <= now_ms {
@@ -645,7 +669,8 @@ fn key(node: &Node, record: &ApiKey, now_ms: u64) -> Result<Option<ops::snapshot
         service: Text::clip(record.service.as_ref().map_or("", Name::as_str)),
         endpoint: endpoint.bits(),
         expires_ms: good.map_or(record.expires_ms, |ends| ends.min(record.expires_ms)),
-        revoked: record.revoked || good.is_none(),
+        // The gateway refuses what no rule permits as it refuses what was revoked.
+        revoked: record.revoked || good.is_none() || !may(tenant, endpoint),
         requests_per_minute: REQUESTS_A_MINUTE,
         concurrency: CONCURRENCY,
     }))

@@ -69,6 +69,7 @@ pub(crate) const fn of_key(role: KeyRole) -> Role {
         KeyRole::Auditor => Role::Auditor,
         KeyRole::MlEngineer => Role::MlEngineer,
         KeyRole::Deployer => Role::Deployer,
+        KeyRole::Application => Role::Application,
     }
 }
 
@@ -79,11 +80,27 @@ pub(crate) fn asked_role(name: Option<&str>) -> Result<KeyRole, Fail> {
         Ok(Some(Role::Auditor)) => Ok(KeyRole::Auditor),
         Ok(Some(Role::MlEngineer)) => Ok(KeyRole::MlEngineer),
         Ok(Some(Role::Deployer)) => Ok(KeyRole::Deployer),
-        Ok(Some(role @ (Role::PlatformOperator | Role::Security))) => {
+        Ok(Some(Role::Application)) => Ok(KeyRole::Application),
+        Ok(Some(role @ (Role::PlatformOperator | Role::Security | Role::Node))) => {
             Err(Fail::invalid(format!("no key or service has the role `{role}`")))
         }
         Err(error) => Err(Fail::invalid(error.to_string())),
     }
+}
+
+/// The role that a new key has where it manages a tenant.
+fn role_of(request: &KeyCreate) -> Result<KeyRole, Fail> {
+    let role = asked_role(request.role.as_deref())?;
+    if request.endpoint.is_some() && request.role.is_some() {
+        return Err(Fail::invalid(
+            "a key of an endpoint is an application's: it asks that endpoint, and has no other role",
+        ));
+    }
+    if role == KeyRole::Application {
+        return Err(Fail::invalid("a key by which an application asks is one of an endpoint")
+            .help("make it with `strongroom key create --endpoint NAME`"));
+    }
+    Ok(role)
 }
 
 pub(crate) fn create(
@@ -97,12 +114,7 @@ pub(crate) fn create(
     if days == 0 || days > DAYS_MAX {
         return Err(Fail::invalid(format!("a key is good for 1 to {DAYS_MAX} days")));
     }
-    let role = asked_role(request.role.as_deref())?;
-    if request.endpoint.is_some() && request.role.is_some() {
-        return Err(Fail::invalid(
-            "a key of an endpoint has no role: it asks that endpoint and nothing else",
-        ));
-    }
+    let role = role_of(request)?;
     let endpoint = match &request.endpoint {
         Some(name) => {
             let name: Name = name.parse().map_err(|_| Fail::not_found("endpoint", name))?;
@@ -138,7 +150,10 @@ pub(crate) fn create(
             .by(principal)
             .asset("api_key", &id.to_string(), None)
             .detail("endpoint", request.endpoint.as_deref().unwrap_or("none: manages the tenant"))
-            .detail("role", if endpoint.is_some() { "none" } else { of_key(role).as_str() })
+            .detail(
+                "role",
+                if endpoint.is_some() { Role::Application.as_str() } else { of_key(role).as_str() },
+            )
             .detail("service", record.service.as_ref().map_or("none: good for whoever has it", Name::as_str))
             .detail("expires", &time(record.expires_ms));
     node.keeper.audited(event, || {
@@ -217,7 +232,10 @@ fn wire(node: &Node, record: &Record) -> Result<api::Key, Fail> {
     let (endpoint, role) = match &record.scope {
         KeyUse::Endpoint { endpoint, .. } => {
             let stored = node.meta.read(|tx| tx.find::<Endpoint>(endpoint)).map_err(store_fail)?;
-            (Some(stored.map_or_else(|| endpoint.to_string(), |s| s.record.name.to_string())), None)
+            (
+                Some(stored.map_or_else(|| endpoint.to_string(), |s| s.record.name.to_string())),
+                Some(Role::Application.to_string()),
+            )
         }
         KeyUse::Tenant { role, .. } => (None, Some(of_key(*role).to_string())),
         KeyUse::Operator => (None, None),

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use api::{Certificate, IdentityRenew, Page, ServiceCreate};
 use base::Timestamp;
+use base::id::JobId;
 use base::names::Name;
-use net::identity::{IdentityError, ProvenKey};
+use net::identity::{Holder, IdentityError, ProvenKey};
 use ops::event::{Event, EventKind, Outcome, Phase};
-use store::records::Service as Record;
+use store::records::{Job, JobState, Service as Record};
 use store::{PageRequest, StoreError};
 
 use crate::auth::{By, Identity, Principal};
@@ -37,7 +38,19 @@ pub(crate) fn authenticate(
 ) -> Result<Identity, Fail> {
     let at = now();
     let id = plane(node)?.services.identify(certificate, at).map_err(|e| refused(&e))?;
-    let record = find(node, &id.tenant, &id.service)?.filter(|record| is_good(record, at));
+    let (tenant, service) = match id.of {
+        Holder::Service { tenant, service } => (tenant, service),
+        Holder::Job { tenant, job } if runs(node, tenant.as_str(), job) => {
+            let id = format!("{tenant}/job/{job}");
+            return Ok(Identity::Workload { tenant: tenant.to_string(), id, job });
+        }
+        Holder::Job { .. } => return Err(Fail::unauthenticated("the job of this certificate does not run")),
+        Holder::Node(name) if name.as_str() == node.config.node => {
+            return Ok(Identity::Node { name: name.to_string() });
+        }
+        Holder::Node(_) => return Err(Fail::unauthenticated("the node of this certificate is not known")),
+    };
+    let record = find(node, &tenant, &service)?.filter(|record| is_good(record, at));
     let record = record.ok_or_else(|| {
         Fail::unauthenticated("the service of this certificate is not known, has ended or was revoked")
             .help("the operator makes another with `strongroom access service create`")
@@ -71,6 +84,13 @@ pub(crate) fn presents(
 pub(crate) fn good_until(node: &Node, tenant: &Name, name: &Name) -> Result<Option<u64>, Fail> {
     let record = find(node, tenant, name)?.filter(|record| is_good(record, now()));
     Ok(record.map(|record| record.ends_ms))
+}
+
+/// Whether such a job runs: a workload is who it is for as long as it does. What cannot be read is no.
+pub(crate) fn runs(node: &Node, tenant: &str, job: JobId) -> bool {
+    let Ok(tenant) = tenant.parse::<Name>() else { return false };
+    let found = node.meta.read(|tx| tx.of(&tenant).get::<Job>(&job));
+    matches!(found, Ok(Some(stored)) if stored.record.state == JobState::Running)
 }
 
 /// Whether there is such a service, and it may call now.

@@ -31,6 +31,8 @@ pub(crate) fn whoami(node: &Node, principal: &Principal) -> Result<WhoAmI, Fail>
         (Identity::Service { .. }, _) => ("a client certificate of the node's authority of services", None),
         (Identity::Person { .. }, Some(session)) => people::origin(node, session)?,
         (Identity::Person { .. }, None) => ("a login", None),
+        (Identity::Workload { .. }, _) => ("the certificate of a running job", None),
+        (Identity::Node { .. }, _) => ("the certificate of the node itself", None),
     };
     Ok(WhoAmI {
         principal: principal.actor(),

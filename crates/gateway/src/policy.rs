@@ -182,11 +182,8 @@ impl Policy {
         }
         // RFC 8705 section 3: whoever took the key and has not the service's private key has nothing.
         let bound = !key.service.is_empty();
-        let by_its_service = || {
-            by().is_some_and(|id| {
-                id.tenant.as_str() == key.tenant.as_str() && id.service.as_str() == key.service.as_str()
-            })
-        };
+        let by_its_service =
+            || by().is_some_and(|id| id.is_service(key.tenant.as_str(), key.service.as_str()));
         if bound && !by_its_service() { Err(Denied::WithoutService(holder)) } else { Ok(holder) }
     }
 

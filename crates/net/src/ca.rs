@@ -14,7 +14,7 @@ use base::Timestamp;
 use base::config::Mode;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -122,11 +122,13 @@ pub struct NodeCa {
     pem: String,
     dir: PathBuf,
     subject: String,
+    /// SPIFFE id of the node, which its listeners have.
+    id: String,
 }
 
 impl std::fmt::Debug for NodeCa {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { purpose: _, issuer: _, pem: _, dir, subject } = self;
+        let Self { purpose: _, issuer: _, pem: _, dir, subject, id: _ } = self;
         write!(f, "NodeCa({subject} in {})", dir.display())
     }
 }
@@ -167,7 +169,8 @@ impl NodeCa {
         }
         let key = KeyPair::from_pem(&read(&key_path).map_err(at(&key_path))?)?;
         let pem = read(&cert_path).map_err(at(&cert_path))?;
-        let ca = Self { purpose, issuer: Issuer::new(params, key), pem, dir: dir.to_path_buf(), subject };
+        let id = format!("spiffe://{node}/node/{node}");
+        let ca = Self { purpose, issuer: Issuer::new(params, key), pem, dir: dir.to_path_buf(), subject, id };
         // Proves that key and certificate belong together and to this node.
         ca.issue(&["localhost".to_owned()], now)?;
         Ok(ca)
@@ -183,13 +186,14 @@ impl NodeCa {
         &self.issuer
     }
 
-    /// A certificate with a fresh key for these names and addresses, valid for [`LEAF_LIFE`].
+    /// A certificate with a fresh key for these names and addresses and the node's SPIFFE id, valid for [`LEAF_LIFE`].
     ///
     /// # Errors
     /// A name that cannot stand in a certificate, or a result that the authority's own certificate does not
     /// verify.
     pub fn issue(&self, names: &[String], now: Timestamp) -> Result<Arc<CertifiedKey>, CaError> {
         let mut params = CertificateParams::new(names.to_vec())?;
+        params.subject_alt_names.push(SanType::URI(self.id.as_str().try_into()?));
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, self.purpose.leaf());
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

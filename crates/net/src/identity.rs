@@ -1,7 +1,10 @@
-//! Identities of services: certificates with a SPIFFE id (X.509-SVID), one hour each, from an authority of their own.
+//! Identities of services, workloads and the node: certificates with a SPIFFE id (X.509-SVID), one hour each, from an
+//! authority of their own.
 //!
 //! ```text
 //! spiffe://<node>/tenant/<tenant>/service/<service>
+//! spiffe://<node>/tenant/<tenant>/job/<job>
+//! spiffe://<node>/node/<node>
 //! ```
 //!
 //! A service makes its key itself and asks with a certificate request (PKCS #10, RFC 2986). Of the request only the
@@ -15,6 +18,7 @@ use std::time::Duration;
 
 use base::Timestamp;
 use base::config::Mode;
+use base::id::JobId;
 use base::names::Name;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
@@ -48,8 +52,10 @@ pub enum IdentityError {
     /// The certificate does not verify: another authority, not yet or no longer valid, or not for clients.
     #[error("the client certificate does not verify")]
     Certificate(#[source] rustls::Error),
-    /// The certificate names no service of this node.
-    #[error("the client certificate does not name exactly one service of this node")]
+    /// The certificate names nobody of this node.
+    #[error(
+        "the client certificate does not name exactly one service, workload or node of this trust domain"
+    )]
     Name,
     /// The certificate cannot be read.
     #[error("not a certificate")]
@@ -96,20 +102,51 @@ impl From<TlsError> for IdentityError {
     }
 }
 
-/// The SPIFFE id of a service.
+/// A SPIFFE id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpiffeId {
     /// The trust domain: the node's name.
     pub domain: Name,
-    /// The tenant.
-    pub tenant: Name,
-    /// The service.
-    pub service: Name,
+    /// Who it is there.
+    pub of: Holder,
+}
+
+/// Who a certificate can be of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// A service of a tenant.
+    Service {
+        /// The tenant.
+        tenant: Name,
+        /// The service.
+        service: Name,
+    },
+    /// What runs for a tenant.
+    Job {
+        /// The tenant.
+        tenant: Name,
+        /// The job: names of jobs come back, ids do not.
+        job: JobId,
+    },
+    /// A node.
+    Node(Name),
+}
+
+impl SpiffeId {
+    /// Whether it is of this service.
+    pub fn is_service(&self, of: &str, name: &str) -> bool {
+        matches!(&self.of, Holder::Service { tenant, service } if (tenant.as_str(), service.as_str()) == (of, name))
+    }
 }
 
 impl fmt::Display for SpiffeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "spiffe://{}/tenant/{}/service/{}", self.domain, self.tenant, self.service)
+        write!(f, "spiffe://{}", self.domain)?;
+        match &self.of {
+            Holder::Service { tenant, service } => write!(f, "/tenant/{tenant}/service/{service}"),
+            Holder::Job { tenant, job } => write!(f, "/tenant/{tenant}/job/{job}"),
+            Holder::Node(node) => write!(f, "/node/{node}"),
+        }
     }
 }
 
@@ -119,15 +156,22 @@ impl FromStr for SpiffeId {
     /// Names are a subset of what the SPIFFE specification allows in a path, so that each id has one text.
     fn from_str(text: &str) -> Result<Self, IdentityError> {
         let mut parts = text.strip_prefix("spiffe://").ok_or(IdentityError::Name)?.split('/');
-        let mut name = || parts.next().and_then(|part| part.parse::<Name>().ok());
-        let found = [name(), name(), name(), name(), name()];
-        let [Some(domain), Some(a), Some(tenant), Some(b), Some(service)] = found else {
-            return Err(IdentityError::Name);
+        let first: [Option<&str>; 5] = std::array::from_fn(|_| parts.next());
+        let name = |part: &str| part.parse::<Name>().map_err(|_| IdentityError::Name);
+        let (domain, of) = match (first, parts.next()) {
+            ([Some(domain), Some("tenant"), Some(tenant), Some("service"), Some(service)], None) => {
+                (domain, Holder::Service { tenant: name(tenant)?, service: name(service)? })
+            }
+            ([Some(domain), Some("tenant"), Some(tenant), Some("job"), Some(job)], None) => (
+                domain,
+                Holder::Job { tenant: name(tenant)?, job: job.parse().map_err(|_| IdentityError::Name)? },
+            ),
+            ([Some(domain), Some("node"), Some(node), None, None], None) => {
+                (domain, Holder::Node(name(node)?))
+            }
+            _ => return Err(IdentityError::Name),
         };
-        if parts.next().is_some() || a.as_str() != "tenant" || b.as_str() != "service" {
-            return Err(IdentityError::Name);
-        }
-        Ok(Self { domain, tenant, service })
+        Ok(Self { domain: name(domain)?, of })
     }
 }
 
@@ -192,7 +236,7 @@ impl ProvenKey {
     }
 }
 
-/// The authority of services: issues their certificates and knows them again.
+/// The authority of services, workloads and the node: issues their certificates and knows them again.
 #[derive(Debug)]
 pub struct Services {
     ca: NodeCa,
@@ -222,10 +266,15 @@ impl Services {
 
     /// The SPIFFE id of a service of this node.
     pub fn id(&self, tenant: &Name, service: &Name) -> SpiffeId {
-        SpiffeId { domain: self.known.domain.clone(), tenant: tenant.clone(), service: service.clone() }
+        self.id_of(Holder::Service { tenant: tenant.clone(), service: service.clone() })
     }
 
-    /// A certificate for this key and service, in PEM, and its end: after [`SERVICE_LIFE`], and never after `until`.
+    /// The SPIFFE id of somebody in this node's trust domain.
+    pub fn id_of(&self, of: Holder) -> SpiffeId {
+        SpiffeId { domain: self.known.domain.clone(), of }
+    }
+
+    /// A certificate for this key and holder, in PEM, and its end: after [`SERVICE_LIFE`], and never after `until`.
     ///
     /// # Errors
     /// [`IdentityError::Ended`] at or after `until`; [`IdentityError::Authority`].
@@ -263,7 +312,7 @@ impl Services {
         Ok((certificate.pem(), Timestamp::from_millis(seconds.saturating_mul(1000))))
     }
 
-    /// Which service a certificate is of, as [`Known::identify`].
+    /// Whose a certificate is, as [`Known::identify`].
     ///
     /// # Errors
     /// As [`Known::identify`].

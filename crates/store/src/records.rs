@@ -723,6 +723,8 @@ pub enum KeyRole {
     MlEngineer,
     /// Lets models answer.
     Deployer,
+    /// Asks models: of services alone.
+    Application,
 }
 
 /// What an API key is good for.

@@ -102,6 +102,53 @@ fn roles_of_the_schema_are_those_of_the_program() {
 }
 
 #[test]
+fn a_model_is_asked_by_applications_of_its_tenant_alone() {
+    let policies = shipped();
+    let may = |principal| {
+        let request = Request {
+            principal,
+            operation: "endpoint.infer",
+            tenant: Some("acme"),
+            resource: "clothes",
+            given: Circumstances::default(),
+        };
+        policies.decide(&request).allowed
+    };
+    for role in Role::ALL {
+        assert_eq!(may(Principal::example(role, "acme")), role == Role::Application, "{role}");
+        assert!(!may(Principal::example(role, "globex")), "{role} of another tenant");
+        let service = Principal::Service { id: "acme/app", role, tenant: "acme" };
+        assert_eq!(may(service), role == Role::Application, "a service that is {role}");
+    }
+    assert!(may(Principal::Workload { id: "acme/job/1", tenant: "acme" }));
+    assert!(!may(Principal::Workload { id: "globex/job/1", tenant: "globex" }));
+}
+
+/// What an operation is not for stays out of reach, whatever rules say.
+#[test]
+fn own_rules_give_workloads_and_nodes_only_what_the_schema_names() {
+    let open = Policies::with_own("@id(\"open\") permit (principal, action, resource);").unwrap();
+    let may = |principal, operation| {
+        let given = Circumstances::ALL;
+        open.decide(&Request { principal, operation, tenant: Some("acme"), resource: "x", given }).allowed
+    };
+    let (workload, node) =
+        (Principal::Workload { id: "acme/job/1", tenant: "acme" }, Principal::Node { id: "n" });
+    for operation in open.operations().keys() {
+        let reads = ["dataset", "job", "model", "bom", "endpoint"].iter().any(|of| operation.starts_with(of))
+            && [".list", ".show", ".watch", ".signature", ".export", ".infer"]
+                .iter()
+                .any(|to| operation.ends_with(to));
+        let asks = ["status", "whoami", "tenant.list", "api.openapi"].contains(&operation.as_str());
+        let export = operation == "model.export";
+        assert!(!may(workload, operation) || ((reads || asks) && !export), "a workload may {operation}");
+        let itself = ["whoami", "api.openapi"].contains(&operation.as_str());
+        assert_eq!(may(node, operation), itself, "a node and {operation}");
+    }
+    assert!(may(workload, "model.show") && !may(workload, "job.run"));
+}
+
+#[test]
 fn what_is_not_known_is_denied() {
     let policies = shipped();
     for operation in ["", "model.delete", "train", "change", "status\0", "Action::\"status\""] {
@@ -234,7 +281,7 @@ fn any_rule() -> impl Strategy<Value = String> {
 fn a_service_or_person_may_what_a_key_of_its_role_may() {
     let policies = shipped();
     for operation in policies.operations().keys() {
-        for role in Role::ALL.into_iter().filter(|role| role.is_a_tenants()) {
+        for role in Role::ALL.into_iter().filter(|role| role.is_a_tenants() && role.is_a_persons()) {
             for tenant in ["acme", "globex"] {
                 let of = |principal| {
                     policies.decide(&Request {
@@ -335,7 +382,9 @@ fn in_safe_mode_nothing_is_used_or_changed() {
                 looks.iter().any(|look| operation.ends_with(look)) || others.contains(&&**operation);
             assert!(is_known, "{role} may `{operation}` in safe mode");
         }
-        assert!(safe.contains("status") && normal.len() > safe.len(), "{role}");
+        assert!(safe.contains("whoami"), "{role}");
+        // A node asks who it is, and nothing besides.
+        assert!(normal.len() > safe.len() || role == Role::Node, "{role}");
     }
 }
 
@@ -395,7 +444,7 @@ fn safe_mode_is_entered_by_one_at_the_machine_and_by_two_from_elsewhere() {
 proptest! {
     #[test]
     fn nobody_of_a_tenant_reaches_another(who in 0..3, role in any_role(), operation in any_operation(), own in "\\PC{0,12}", other in "\\PC{0,12}", resource in "\\PC{0,30}") {
-        prop_assume!(own != other && role.is_a_tenants());
+        prop_assume!(own != other && role.is_a_tenants() && (who != 1 || role.is_a_persons()));
         let policies = shipped();
         prop_assume!(policies.operations()[&operation].is_within_tenants());
         let principal = match who {
@@ -418,7 +467,10 @@ proptest! {
         let Ok(policies) = Policies::parse(&text) else { return Ok(()) };
         let principal = Principal::example(role, "acme");
         let request = Request { principal, operation: &operation, tenant: Some(tenant), resource: "x", given: Circumstances::ALL };
-        let (asked, entities) = policies.entities(&request, role, &policies.operations[&operation]).unwrap();
+        let Some((asked, entities)) = policies.entities(&request, role, &policies.operations[&operation]) else {
+            prop_assert!(role == Role::Node && !policies.decide(&request).allowed);
+            return Ok(());
+        };
         let whole = PolicySet::from_str(&text).unwrap();
         let plain = cedar::Authorizer::new().is_authorized(&asked, &whole, &entities);
         let decision = policies.decide(&request);

@@ -266,6 +266,9 @@ pub(crate) struct DevArgs {
     /// Address of the gateway; loopback only, port 0 lets the kernel choose
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
     pub(crate) listen: std::net::SocketAddr,
+    /// Ask for two people where a node in service does: who made a model does not release it, weights leave by two
+    #[arg(long)]
+    pub(crate) two_people: bool,
     /// Write a JSON document here once the node is ready, for scripts
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,

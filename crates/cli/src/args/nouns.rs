@@ -468,11 +468,12 @@ pub(crate) enum ServiceCommand {
     /// Make a service: a key that stays here, and a certificate of one hour that is renewed by using it
     #[command(before_long_help = "Examples:
   strongroom access service create ci --role ml-engineer --tenant acme --out ci-identity
+  strongroom access service create shop --role application --tenant acme --out shop-identity
   strongroom job list --server https://node:9443 --identity ci-identity")]
     Create {
         /// Its name; one that was revoked is not given again
         name: Name,
-        /// What it may: tenant-admin, auditor, ml-engineer, deployer
+        /// What it may: tenant-admin, auditor, ml-engineer, deployer, or application, which asks endpoints and nothing else
         #[arg(long, value_name = "ROLE", value_parser = key_role)]
         role: Role,
         /// Days until its certificate is no longer renewed, at most 365; default 30

@@ -1,6 +1,5 @@
 //! `strongroom dev`: a node on this machine, from a configuration that this command writes.
 
-use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -92,15 +91,16 @@ fn state_directory(session: &Session) -> Result<(PathBuf, bool), Failure> {
 
 /// Writes the configuration: the same that a node in service would have, but for its mode. Limits that somebody set
 /// there stay.
-fn configure(state: &Path, programs: &Path, listen: SocketAddr) -> Result<(PathBuf, Config), Failure> {
+fn configure(state: &Path, programs: &Path, args: &DevArgs) -> Result<(PathBuf, Config), Failure> {
+    let listen = args.listen;
     let file = state.join("strongroom.toml");
-    let mut kept = first_settings();
+    let mut kept = first_settings(args.two_people);
     if file.exists() {
         if read_config(&file)?.mode != Mode::Dev {
             let reason = "it is of a node in service; `strongroom dev` does not touch it".to_owned();
             return Err(CliError::Content { path: file, reason }.into());
         }
-        kept = keep(&file)?;
+        kept = keep(&file, args.two_people)?;
     }
     let own = getuid().as_raw();
     let [keeper, control, gateway] = if geteuid().is_root() { USERS } else { [own; 3] };
@@ -119,10 +119,10 @@ fn configure(state: &Path, programs: &Path, listen: SocketAddr) -> Result<(PathB
 }
 
 /// What is in those sections before anybody set anything: what holds anyway, to be seen and changed.
-fn first_settings() -> String {
+fn first_settings(two_people: bool) -> String {
     let (tenants, egress, sessions) = (Tenants::default(), Egress::default(), Sessions::default());
     format!(
-        "[access]\ntwo_people = false\n\n[egress]\nper_principal = \"{}\"\ntotal = \"{}\"\n\n\
+        "[access]\ntwo_people = {two_people}\n\n[egress]\nper_principal = \"{}\"\ntotal = \"{}\"\n\n\
          [sessions]\nidle_seconds = {}\nabsolute_seconds = {}\nfresh_seconds = {}\n\n\
          [tenants]\nrunning_jobs = {}\nendpoints = {}\n",
         egress.per_principal,
@@ -135,13 +135,19 @@ fn first_settings() -> String {
     )
 }
 
-/// What somebody set in sections that are theirs.
-fn keep(file: &Path) -> Result<String, Failure> {
+/// What somebody set in sections that are theirs, and what was asked for now.
+fn keep(file: &Path, two_people: bool) -> Result<String, Failure> {
     let text = std::fs::read_to_string(file).map_err(CliError::file("read", file))?;
     let reason =
         |e: &dyn std::fmt::Display| CliError::Content { path: file.to_owned(), reason: e.to_string() };
     let all: toml::Table = toml::from_str(&text).map_err(|e| reason(&e))?;
-    let kept: toml::Table = all.into_iter().filter(|(name, _)| KEPT.contains(&name.as_str())).collect();
+    let mut kept: toml::Table = all.into_iter().filter(|(name, _)| KEPT.contains(&name.as_str())).collect();
+    if two_people {
+        let access = kept.entry("access").or_insert_with(|| toml::Table::new().into());
+        if let Some(access) = access.as_table_mut() {
+            access.insert("two_people".to_owned(), true.into());
+        }
+    }
     Ok(toml::to_string(&kept).map_err(|e| reason(&e))?)
 }
 
@@ -159,7 +165,7 @@ fn node(
     state: &Path,
     watch: Stopwatch,
 ) -> Result<Exit, Failure> {
-    let (file, config) = configure(state, programs, args.listen)?;
+    let (file, config) = configure(state, programs, args)?;
     if Client::new(state, None)?.get_within::<api::Status>("/status", 2).is_ok() {
         return Err(CliError::Start(format!("a node runs in `{}` already", state.display())).into());
     }

@@ -61,6 +61,9 @@ fn asked_role(name: &str) -> Result<UserRole, Fail> {
         Ok(Role::PlatformOperator) => Err(Fail::invalid(
             "the role `platform-operator` is that of the node's local socket, and is granted to nobody",
         )),
+        Ok(role @ (Role::Application | Role::Node)) => {
+            Err(Fail::invalid(format!("the role `{role}` is that of programs, and is granted to nobody")))
+        }
         Err(error) => Err(Fail::invalid(error.to_string())),
     }
 }

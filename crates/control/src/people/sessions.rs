@@ -364,7 +364,10 @@ fn own(principal: &Principal) -> Result<Whose, Fail> {
         Identity::Person { user, .. } => {
             user.parse().map(Whose::Of).map_err(|e| Fail::internal("a person's name is none", e))
         }
-        Identity::Key { .. } | Identity::Service { .. } => Ok(Whose::Nobodys),
+        Identity::Key { .. }
+        | Identity::Service { .. }
+        | Identity::Workload { .. }
+        | Identity::Node { .. } => Ok(Whose::Nobodys),
     }
 }
 

@@ -16,13 +16,13 @@ use ops::keeper::SignKind;
 use store::records::{Policy, PolicyText};
 use store::{MetaStore, PageRequest, StoreError};
 
-use crate::Fail;
 use crate::auth::{By, Principal};
 use crate::clock::now;
 use crate::fail::reason;
 use crate::keeper::Keeper;
 use crate::node::{Node, correlation, store_fail, time};
 use crate::policies::stored::{Statement, Version};
+use crate::{Fail, endpoints};
 
 /// Versions of a node; all of them are kept. At ten a day they last for three years.
 const VERSIONS_MAX: u64 = 10_000;
@@ -250,6 +250,10 @@ impl Draft<'_> {
         node.keeper.audited_with(event, effect, |event, decides| {
             event.detail("policy_version_now", &decides.hex())
         })?;
+        // The gateway goes by what control decided of each key. Where it is away, it learns of it when it is back.
+        if let Err(fail) = endpoints::push_now(node) {
+            crate::log::line("gateway", &fail.line());
+        }
         show(node, version)
     }
 

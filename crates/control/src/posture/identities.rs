@@ -4,13 +4,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use base::id::KeyId;
+use base::id::{JobId, KeyId};
 use base::names::Name;
 use net::apikey::ApiKey;
 use net::block_on;
 use net::client::TlsRefusal;
 use net::https::{Target, request};
-use net::identity::{ProvenKey, Services, SpiffeId, new_key};
+use net::identity::{Holder, ProvenKey, Services, SpiffeId, new_key};
 use net::{Call, ClientError};
 use posture::{Outcome, Status};
 use store::StoreError;
@@ -105,15 +105,9 @@ pub(super) fn mutual(node: &Arc<Node>) -> Result<Seen, Fail> {
             strangers.iter().map(|(what, _)| *what).collect::<Vec<_>>().join(", ")
         ));
     }
+    evidence.push(itself(node, plane, listeners.first())?);
     let loose = unbound(node, &mut evidence)?;
-    let good = node.every::<Service>(|service| !service.revoked && service.ends_ms > now().as_millis())?;
-    let Some(service) = good.first() else {
-        return Ok(unknown(
-            "there is no service whose identity could be stolen: make one with `strongroom access service create`",
-            evidence,
-        ));
-    };
-    if let Some(broken) = stolen(node, plane, listeners.first(), service, &mut evidence)? {
+    if let Some(broken) = stolen(node, plane, listeners.first(), &mut evidence)? {
         return Ok(Seen::Broken(broken, evidence));
     }
     if loose > 0 {
@@ -161,6 +155,20 @@ fn certificate(services: &Services, id: &SpiffeId, ago_ms: u64) -> Result<Pair, 
     Ok((pem, key.expose(String::clone)))
 }
 
+/// The node itself is let in by its certificate, so that the refusals of others say something.
+fn itself(node: &Node, plane: &Plane, listener: Option<&Listener>) -> Result<String, Fail> {
+    let name: Name = node.config.node.parse().map_err(|e| Fail::internal("the node's name cannot be", e))?;
+    let id = plane.services.id_of(Holder::Node(name));
+    let own = certificate(&plane.services, &id, 0)?;
+    match listener.map(|listener| listener.call(None, Some(&own))).transpose()? {
+        Some(Met::Status(200)) => Ok(format!("positive control: {id} is let in, with the role `node`")),
+        met => Err(Fail::internal(
+            "not even the node's own certificate is let in, so the refusals say nothing",
+            format!("{met:?}"),
+        )),
+    }
+}
+
 /// A name that nobody has.
 fn nobody() -> Result<Name, Fail> {
     let name = format!("probe-{}", base::digest::hex(&random::<10>()?));
@@ -178,44 +186,64 @@ fn strangers(node: &Node, plane: &Plane) -> Result<Vec<(&'static str, Option<Pai
     let other = other.map_err(|e| Fail::explained(500, &e))?;
     let nobody = nobody()?;
     let id = plane.services.id(&nobody, &nobody);
+    let job = Holder::Job { tenant: nobody.clone(), job: JobId::new(now(), random::<10>()?) };
+    let job = plane.services.id_of(job);
+    let another = plane.services.id_of(Holder::Node(nobody));
     Ok(vec![
         ("no identity", None),
         ("a certificate of another authority", Some(certificate(&other, &id, 0)?)),
         ("a certificate that has ended", Some(certificate(&plane.services, &id, AGO_MS)?)),
         ("a certificate of a service that does not exist", Some(certificate(&plane.services, &id, 0)?)),
+        ("the certificate of a job that does not run", Some(certificate(&plane.services, &job, 0)?)),
+        ("the certificate of a node that is not this one", Some(certificate(&plane.services, &another, 0)?)),
     ])
 }
 
-/// Makes a key that is bound to a service, takes it elsewhere, and removes it again. What was let in, if anything.
+/// Makes a service and a key that is bound to it, in a tenant that does not exist, takes the key elsewhere, and removes
+/// both again. What was let in, if anything.
 fn stolen(
     node: &Node,
     plane: &Plane,
     listener: Option<&Listener>,
-    service: &Service,
     evidence: &mut Vec<String>,
 ) -> Result<Option<String>, Fail> {
     let Some(listener) = listener else { return Ok(None) };
     let at = now();
+    let ends_ms = at.plus_millis(LIFE_MS).as_millis();
+    let service = Service {
+        tenant: nobody()?,
+        name: nobody()?,
+        role: KeyRole::Application,
+        created_ms: at.as_millis(),
+        ends_ms,
+        revoked: false,
+    };
     let key = ApiKey::new(KeyId::new(at, random::<10>()?), random::<32>()?);
     let record = Key {
         id: key.id(),
-        scope: KeyUse::Tenant { tenant: service.tenant.clone(), role: KeyRole::Auditor },
+        scope: KeyUse::Tenant { tenant: service.tenant.clone(), role: KeyRole::Application },
         name: None,
         mac: base::Digest::from_bytes(key.mac(&node.key_mac_key.0)),
         created_ms: at.as_millis(),
-        expires_ms: at.plus_millis(LIFE_MS).as_millis(),
+        expires_ms: ends_ms,
         revoked: false,
         service: Some(service.name.clone()),
     };
-    let rows = |tx: &store::meta::Tx<'_>| tx.of(&service.tenant).insert(&record);
+    let rows = |tx: &store::meta::Tx<'_>| {
+        tx.of(&service.tenant).insert(&service)?;
+        tx.of(&service.tenant).insert(&record)
+    };
     node.meta.transaction::<_, StoreError>(rows).map_err(store_fail)?;
-    let met = carry(plane, listener, service, &key.text());
+    let met = carry(plane, listener, &service, &key.text());
     let removed = node.meta.transaction::<_, StoreError>(|tx| {
         let rows = tx.of(&service.tenant);
-        match rows.get::<Key>(&record.id)? {
-            Some(stored) => rows.delete::<Key>(&record.id, stored.rev),
-            None => Ok(()),
+        if let Some(stored) = rows.get::<Key>(&record.id)? {
+            rows.delete::<Key>(&record.id, stored.rev)?;
         }
+        if let Some(stored) = rows.get::<Service>(&service.name)? {
+            rows.delete::<Service>(&service.name, stored.rev)?;
+        }
+        Ok(())
     });
     removed.map_err(store_fail)?;
     let (alone, by_another, by_own) = met?;
@@ -230,11 +258,11 @@ fn stolen(
             format!("{by_own:?}"),
         ));
     }
-    evidence.push(format!(
-        "a key bound to service {}/{}: refused without a certificate and with that of another service; positive control: \
-         with its own it is good",
-        service.tenant, service.name
-    ));
+    evidence.push(
+        "a key bound to a service: refused without a certificate and with that of another service; positive control: with \
+         its own it is good"
+            .to_owned(),
+    );
     Ok(None)
 }
 

@@ -73,7 +73,8 @@ pub(super) fn step_up(node: &Arc<Node>) -> Result<Seen, Fail> {
 
 /// Tries each pair of duties as one person.
 pub(super) fn split_duties(node: &Arc<Node>) -> Result<Seen, Fail> {
-    let duties: Vec<Role> = Role::ALL.into_iter().filter(|role| role.is_a_tenants()).collect();
+    let duties: Vec<Role> =
+        Role::ALL.into_iter().filter(|role| role.is_a_tenants() && role.is_a_persons()).collect();
     let mut pairs = 0u32;
     for (one, other) in duties.iter().flat_map(|one| duties.iter().map(move |other| (*one, *other))) {
         pairs = pairs.saturating_add(u32::from(one != other));

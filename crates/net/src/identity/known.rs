@@ -35,7 +35,7 @@ impl Known {
         Ok(Self { domain: node.clone(), verifier })
     }
 
-    /// Which service a certificate is of, at this time. A connection outlives certificates, so it is asked for every
+    /// Whose a certificate is, at this time. A connection outlives certificates, so it is asked for every
     /// request.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl LaterKnown {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
-    /// Which service a certificate is of, if it is of one.
+    /// Whose a certificate is, if it is anybody's.
     pub fn identify(&self, leaf: &CertificateDer<'_>, now: Timestamp) -> Option<SpiffeId> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         known.and_then(|known| known.identify(leaf, now).ok())

@@ -31,6 +31,8 @@ BODIES = {
     "safe_mode.leave": {"reason": "to see", "proofs": []},
     "break_glass.seal": {"holders": []},
     "break_glass.open": {"reason": "to see", "seconds": 60, "proofs": []},
+    "revocation.create": {"model": "absent@1", "reason": "to see"},
+    "revocation.lift": {"reason": "to see"},
     "identity.renew": {"request": ""},
     "user.create": {"name": "by-a-test"},
     "grant.create": {"role": "auditor", "tenant": "absent", "reason": "to see"},

@@ -10,8 +10,9 @@ use crate::{
     JobResume, JobRun, Key, KeyCreate, LogFiles, Login, LoginBegin, LoginFinish, LoginMethods, LoginResult,
     Model, NodeReboot, NodeRebooting, Page, Passkey, PasskeyAnswer, PasskeyCreation, PasskeyProof,
     PasskeyRequest, PasskeyTicket, PolicyApply, PolicyVersion, PolicyWithdraw, Posture, Receipt,
-    ReleaseActivate, ReleaseFile, ReleaseStage, Releases, SafeMode, SafeModeEnter, SafeModeLeave, Service,
-    ServiceCreate, Session, Status, TenantCreate, User, UserCreate, Verification, WhoAmI,
+    ReleaseActivate, ReleaseFile, ReleaseStage, Releases, Revocation, RevocationCreate, RevocationLift,
+    SafeMode, SafeModeEnter, SafeModeLeave, Service, ServiceCreate, Session, Status, TenantCreate, User,
+    UserCreate, Verification, WhoAmI,
 };
 
 /// HTTP method.
@@ -454,6 +455,41 @@ pub const TABLE: &[Route] = &[
     )
     .says("Stops serving")
     .answers::<Endpoint>(),
+    route(
+        Post,
+        "/tenants/{tenant}/endpoints/{name}/verify",
+        "endpoint.verify",
+        Read,
+        Tenant,
+        "model.verify",
+    )
+    .says("Verifies what is served: what admits the model, and the bytes in use")
+    .answers::<Verification>(),
+    route(
+        Post,
+        "/tenants/{tenant}/revocations",
+        "revocation.create",
+        Destructive,
+        Tenant,
+        "revocation.create",
+    )
+    .says("Takes a model, a data set or a file out of use, also where it is served")
+    .takes::<RevocationCreate>()
+    .answers::<Revocation>(),
+    route(Get, "/tenants/{tenant}/revocations", "revocation.list", Read, Tenant, "none")
+        .says("What is not to be used any more")
+        .lists::<Revocation>(),
+    route(
+        Post,
+        "/tenants/{tenant}/revocations/{digest}/lift",
+        "revocation.lift",
+        Change,
+        Tenant,
+        "revocation.lift",
+    )
+    .says("Lets it be used again")
+    .takes::<RevocationLift>()
+    .answers::<Revocation>(),
     route(Post, "/tenants/{tenant}/keys", "key.create", Change, Tenant, "api_key.create")
         .says("Makes an API key; the answer holds it this once")
         .takes::<KeyCreate>()

@@ -48,11 +48,13 @@ mod node;
 mod people;
 mod recovery;
 mod release;
+mod revocation;
 
 pub use node::*;
 pub use people::*;
 pub use recovery::*;
 pub use release::*;
+pub use revocation::*;
 
 wire! {
     /// State of the node. Problems come first.

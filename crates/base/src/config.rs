@@ -69,6 +69,9 @@ pub struct Config {
     /// Whose releases of the platform the node takes; none: it takes none.
     #[serde(default)]
     pub release: Option<Release>,
+    /// How models are watched over.
+    #[serde(default)]
+    pub models: Models,
 }
 
 /// Numeric user ids, one per process; equal only where the node was started without root.
@@ -125,6 +128,32 @@ impl Default for Tenants {
     /// Half of the node.
     fn default() -> Self {
         Self { running_jobs: 16, endpoints: 32 }
+    }
+}
+
+/// How models are watched over.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Models {
+    /// How often a model that is served is verified again, over the bytes that are used; at most a week.
+    pub recheck_seconds: u32,
+}
+
+impl Default for Models {
+    /// Every hour. A hash runs at 1.5 GB/s: of a model of 50 GB that is 1 % of one core.
+    fn default() -> Self {
+        Self { recheck_seconds: 3600 }
+    }
+}
+
+impl Models {
+    const RECHECK_MAX: u32 = 7 * 24 * 3600;
+
+    fn check(&self) -> Result<(), String> {
+        match self.recheck_seconds {
+            1..=Self::RECHECK_MAX => Ok(()),
+            _ => Err(format!("`models.recheck_seconds` is from 1 to {}", Self::RECHECK_MAX)),
+        }
     }
 }
 
@@ -424,6 +453,7 @@ impl Config {
             oidc.check(config.mode).map_err(value)?;
         }
         config.sessions.check().map_err(value)?;
+        config.models.check().map_err(value)?;
         if let Some(release) = &config.release {
             release.trusted().map_err(value)?;
         }
@@ -499,6 +529,17 @@ allow_host_image = true
         let set = shares("[tenants]\nrunning_jobs = 4\n").unwrap();
         assert_eq!(set, Tenants { running_jobs: 4, endpoints: 32 });
         assert!(shares("[tenants]\nendpoints = 0\n").is_err());
+    }
+
+    #[test]
+    fn served_models_are_verified_again_every_hour_unless_said_otherwise() {
+        let every =
+            |more: &str| Config::parse("f", &format!("{GOOD}{more}")).map(|c| c.models.recheck_seconds);
+        assert_eq!(every("").unwrap(), 3600);
+        assert_eq!(every("[models]\nrecheck_seconds = 1\n").unwrap(), 1);
+        for bad in ["0", "604801"] {
+            assert!(every(&format!("[models]\nrecheck_seconds = {bad}\n")).is_err(), "{bad}");
+        }
     }
 
     #[test]

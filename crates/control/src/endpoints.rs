@@ -29,7 +29,8 @@ mod policy;
 mod resident;
 
 pub(crate) use policy::{keep_pushing, push_now};
-use resident::stand_by;
+use resident::{Ask, stand_by};
+pub(crate) use resident::{reconsider, verify};
 
 /// Endpoints served at once.
 const SERVING_MAX: usize = 64;
@@ -43,7 +44,7 @@ const SETTLE: Duration = Duration::from_millis(400);
 /// What is being served.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
-    running: Mutex<HashMap<EndpointId, SyncSender<()>>>,
+    running: Mutex<HashMap<EndpointId, SyncSender<Ask>>>,
     changing: Mutex<BTreeSet<(Name, Name)>>,
     generation: AtomicU64,
     dirty: AtomicBool,
@@ -423,7 +424,7 @@ pub(crate) fn stop(
         match running {
             Some(stop) => {
                 // A full channel is a stop that was asked for already.
-                stop.try_send(()).ok();
+                stop.try_send(Ask::Stop).ok();
                 Ok(())
             }
             // It was to be served again after a restart, and could not be.

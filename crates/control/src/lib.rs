@@ -38,6 +38,7 @@ mod policies;
 mod posture;
 mod recovery;
 mod releases;
+mod revocations;
 mod rollback;
 mod run;
 mod services;

@@ -248,6 +248,7 @@ fn configuration(config: &Config) -> DiagnosticConfiguration {
         sessions,
         access: _,
         release,
+        models,
     } = config;
     let oidc = login.oidc.as_ref();
     let count = |n: Option<usize>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
@@ -259,6 +260,7 @@ fn configuration(config: &Config) -> DiagnosticConfiguration {
         ("users.operator".into(), u64::from(users.operator)),
         ("tenants.running_jobs".into(), u64::from(tenants.running_jobs)),
         ("tenants.endpoints".into(), u64::from(tenants.endpoints)),
+        ("models.recheck_seconds".into(), u64::from(models.recheck_seconds)),
         ("egress.per_principal".into(), egress.per_principal.bytes()),
         ("egress.total".into(), egress.total.bytes()),
         ("sessions.idle_seconds".into(), u64::from(sessions.idle_seconds)),

@@ -21,6 +21,7 @@ use crate::datasets::verify_files;
 use crate::imports::wire_file;
 use crate::keygroups::{KeyRing, Use};
 use crate::node::{Node, correlation, store_fail, time};
+use crate::revocations::Revoked;
 use crate::{Fail, egress};
 
 /// What the inspector said of a model's files.
@@ -248,7 +249,7 @@ pub(crate) fn admit(node: &Node, model: &Model) -> Result<(), Fail> {
     Ok(())
 }
 
-fn admission(node: &Node, model: &Model) -> Vec<Check> {
+pub(crate) fn admission(node: &Node, model: &Model) -> Vec<Check> {
     let check = |name: &str, result: Result<String, String>| {
         let ok = result.is_ok();
         Check { name: name.to_owned(), ok, detail: result.unwrap_or_else(|e| e) }
@@ -268,8 +269,15 @@ fn admission(node: &Node, model: &Model) -> Vec<Check> {
                 Err(format!("the signature is over {}, the record says {}", v.root_digest, model.root_digest))
             }
         });
+    let revoked = match Revoked::of(node, &model.tenant).and_then(|revoked| revoked.model(node, model)) {
+        Ok(None) => Ok("nothing of it is revoked".to_owned()),
+        Ok(Some(why)) => Err(why),
+        // What cannot be read does not admit.
+        Err(fail) => Err(fail.line()),
+    };
     vec![
         check("not in quarantine", state),
+        check("not revoked", revoked),
         check("inspection", verdict),
         check("signature", signature),
         check("model BoM", verify_bom(node, model)),

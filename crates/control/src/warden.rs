@@ -37,7 +37,7 @@ impl Warden {
     /// The connection that an order goes over.
     fn lane(&self, operation: &Operation) -> &Mutex<Option<Client>> {
         let run = match operation {
-            Operation::FreezeMount { run, .. } => *run,
+            Operation::FreezeMount { run, .. } | Operation::HashMount { run, .. } => *run,
             // Copying a release takes as long.
             Operation::StageRelease { .. } => 0,
             _ => return &self.quick,

@@ -68,6 +68,12 @@ names! {
         56 ModelExport = "model.export",
         /// A model was set aside.
         57 ModelQuarantine = "model.quarantine",
+        /// The bytes of a model in use are not those that were verified.
+        58 ModelTampered = "model.tampered",
+        /// A model, data set or file was revoked.
+        240 RevocationCreate = "revocation.create",
+        /// A revocation was taken back.
+        241 RevocationLift = "revocation.lift",
         /// A Model BoM was written.
         60 BomCreate = "bom.create",
         /// A Model BoM was verified.

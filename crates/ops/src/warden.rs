@@ -2,7 +2,7 @@
 //! as root, or a mount option.
 //!
 //! A run is one instance of a sandbox with its porter. Its life: `StartPorter` -> the porter fills the inputs ->
-//! `FreezeMount` for each -> `Start` -> (`Signal`, `Freeze`, `Thaw`, `Kill`, `Report`, `Counters`) -> `Destroy`.
+//! `FreezeMount` for each -> `Start` -> (`Signal`, `Freeze`, `Thaw`, `Kill`, `Report`, `Counters`, `HashMount`) -> `Destroy`.
 
 use base::Digest;
 use base::release::Version;
@@ -221,6 +221,12 @@ choice! {
             version: Version },
         /// Which releases there are. No receipt.
         26 ListReleases {},
+        /// Hashes a frozen input once more, through the same mount, and compares as `FreezeMount` did. Legal once it is
+        /// frozen. No receipt.
+        30 HashMount { /// The run.
+            run: u128,
+            /// Index of the input.
+            input: u8 },
     }
 }
 
@@ -247,7 +253,8 @@ impl Operation {
             | Self::Counters { .. }
             | Self::Sockets { .. }
             | Self::CollectDiagnostics {}
-            | Self::ListReleases {} => false,
+            | Self::ListReleases {}
+            | Self::HashMount { .. } => false,
         }
     }
 
@@ -273,6 +280,7 @@ impl Operation {
             Self::ReturnRelease { .. } => "return_release",
             Self::ConfirmRelease { .. } => "confirm_release",
             Self::ListReleases {} => "list_releases",
+            Self::HashMount { .. } => "hash_mount",
         }
     }
 }

@@ -13,8 +13,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vault::{KeyScope, ObjectName, WrappedKey};
 
 mod people;
+mod rights;
 
 pub use people::{Decided, Enrolment, Subject};
+pub use rights::{KeyRole, KeyUse, RevokedKind};
 
 use crate::meta::{GloballyKeyed, Kind, Record};
 
@@ -324,6 +326,24 @@ records! {
         /// Whether it was revoked.
         revoked: bool,
     } owner |r| Some(&r.tenant), keyed |r| r.name.clone();
+
+    /// What is not to be used any more, by its digest.
+    pub struct Revocation in "revocation" ("digest"), v 1, key Digest {
+        /// Tenant.
+        tenant: Name,
+        /// Root digest of a model, manifest digest of a data set, or SHA-256 of a file.
+        digest: Digest,
+        /// What it is a digest of.
+        kind: RevokedKind,
+        /// For people: `fashion-mnist@1`; of a file its digest.
+        subject: String,
+        /// Why.
+        reason: String,
+        /// By whom, as in events.
+        by: String,
+        /// Since when, Unix milliseconds.
+        since_ms: u64,
+    } owner |r| Some(&r.tenant), keyed |r| r.digest;
 
     /// A person who may log in. Their name is never given to another.
     pub struct User in "user" ("name"), v 1, key Name {
@@ -707,56 +727,6 @@ impl JobState {
     /// Whether it will never run again by itself or by its owner's decision.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Finished | Self::Failed | Self::Stopped)
-    }
-}
-
-/// Role of a management key; `access` says what each may.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum KeyRole {
-    /// Everything of the tenant.
-    #[default]
-    TenantAdmin,
-    /// Reads what the tenant has and what happened to it.
-    Auditor,
-    /// Makes models.
-    MlEngineer,
-    /// Lets models answer.
-    Deployer,
-    /// Asks models: of services alone.
-    Application,
-}
-
-/// What an API key is good for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum KeyUse {
-    /// It asks one endpoint.
-    Endpoint {
-        /// Tenant.
-        tenant: Name,
-        /// The endpoint.
-        endpoint: EndpointId,
-    },
-    /// It manages a tenant's own things, as far as its role goes.
-    Tenant {
-        /// Tenant.
-        tenant: Name,
-        /// Role; keys that were made before there were roles have the whole tenant.
-        #[serde(default)]
-        role: KeyRole,
-    },
-    /// It operates the platform.
-    Operator,
-}
-
-impl KeyUse {
-    /// Whose it is; none for the platform's.
-    pub const fn tenant(&self) -> Option<&Name> {
-        match self {
-            Self::Endpoint { tenant, .. } | Self::Tenant { tenant, .. } => Some(tenant),
-            Self::Operator => None,
-        }
     }
 }
 

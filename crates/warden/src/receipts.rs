@@ -195,6 +195,7 @@ mod tests {
             Operation::ReturnRelease { stop_runs: false },
             Operation::ConfirmRelease { version: base::release::Version::default() },
             Operation::ListReleases {},
+            Operation::HashMount { run: 1, input: 0 },
         ];
         assert_eq!(all.iter().map(Operation::tag).collect::<Vec<_>>(), Operation::TAGS);
         all
@@ -214,6 +215,7 @@ mod tests {
             "sockets",
             "collect_diagnostics",
             "list_releases",
+            "hash_mount",
         ];
         for operation in operations() {
             let name = operation.name();

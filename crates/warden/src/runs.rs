@@ -79,6 +79,8 @@ struct Mount {
 #[derive(Debug)]
 struct Hash {
     input: u8,
+    /// The order.
+    name: &'static str,
     process: Process,
     result: OwnedFd,
     deadline_ms: u64,
@@ -229,6 +231,7 @@ impl Runs {
                 self.start_porter(*run, tenant, *kind, limits, inputs)
             }
             Operation::FreezeMount { run, input } => self.freeze_mount(*run, *input, asked),
+            Operation::HashMount { run, input } => self.hash_mount(*run, *input, asked),
             Operation::Start { .. } => self.start(operation),
             Operation::Signal { run, signal } => self.signal(*run, *signal),
             Operation::Freeze { run } => self.freeze(*run, true),

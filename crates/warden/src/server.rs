@@ -204,7 +204,8 @@ fn run_of(operation: &Operation) -> Option<u128> {
         | Operation::Kill { run }
         | Operation::Destroy { run }
         | Operation::Report { run }
-        | Operation::Counters { run } => Some(*run),
+        | Operation::Counters { run }
+        | Operation::HashMount { run, .. } => Some(*run),
     }
 }
 

@@ -362,6 +362,7 @@ fn in_safe_mode_nothing_is_used_or_changed() {
         "whoami",
         "key.revoke",
         "service.revoke",
+        "revocation.create",
         "grant.revoke",
         "passkey.revoke",
         "session.revoke",

@@ -8,6 +8,7 @@ mod recovery;
 mod release;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trust;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub(crate) use people::*;
 pub(crate) use policy::{PolicyCommand, RulesOf};
 pub(crate) use recovery::{BreakGlassCommand, Codes, SafeModeCommand};
 pub(crate) use release::{ChangeArgs, ReleaseCommand};
+pub(crate) use trust::RevocationCommand;
 
 use crate::output::Format;
 use crate::progress::Mode;
@@ -202,6 +204,9 @@ pub(crate) enum Command {
     /// Inference endpoints
     #[command(subcommand)]
     Endpoint(EndpointCommand),
+    /// What is not to be used any more: models, data sets, files
+    #[command(subcommand)]
+    Revocation(RevocationCommand),
     /// API keys
     #[command(subcommand)]
     Key(KeyCommand),

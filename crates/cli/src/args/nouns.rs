@@ -336,6 +336,10 @@ pub(crate) enum EndpointCommand {
     },
     /// Show an endpoint
     Show(EndpointArg),
+    /// Verify what is served, over the bytes in use: 0 verified, 3 not, and then it is served no more
+    #[command(before_long_help = "Examples:
+  strongroom endpoint verify classifier --tenant acme")]
+    Verify(EndpointArg),
     /// Stop an endpoint
     Stop(EndpointArg),
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use base::config::{Config, Egress, Mode, Sessions, Tenants};
+use base::config::{Config, Egress, Mode, Models, Sessions, Tenants};
 use rustix::process::{Pid, Signal, geteuid, getuid, kill_process};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,7 +33,7 @@ const TAIL_LINES: usize = 8;
 /// Where the management plane of a development node listens: the kernel chooses the port.
 const MANAGEMENT: &str = "127.0.0.1:0";
 /// Sections of the configuration that are the operator's to set.
-const KEPT: [&str; 5] = ["access", "egress", "login", "sessions", "tenants"];
+const KEPT: [&str; 6] = ["access", "egress", "login", "models", "sessions", "tenants"];
 /// Programs that must lie beside this one.
 const PROGRAMS: [&str; 4] =
     ["strongroom-warden", "strongroom-keeper", "strongroom-porter", "strongroom-runtime"];
@@ -121,12 +121,15 @@ fn configure(state: &Path, programs: &Path, args: &DevArgs) -> Result<(PathBuf, 
 /// What is in those sections before anybody set anything: what holds anyway, to be seen and changed.
 fn first_settings(two_people: bool) -> String {
     let (tenants, egress, sessions) = (Tenants::default(), Egress::default(), Sessions::default());
+    let models = Models::default();
     format!(
         "[access]\ntwo_people = {two_people}\n\n[egress]\nper_principal = \"{}\"\ntotal = \"{}\"\n\n\
+         [models]\nrecheck_seconds = {}\n\n\
          [sessions]\nidle_seconds = {}\nabsolute_seconds = {}\nfresh_seconds = {}\n\n\
          [tenants]\nrunning_jobs = {}\nendpoints = {}\n",
         egress.per_principal,
         egress.total,
+        models.recheck_seconds,
         sessions.idle_seconds,
         sessions.absolute_seconds,
         sessions.fresh_seconds,

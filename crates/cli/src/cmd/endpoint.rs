@@ -1,5 +1,6 @@
 //! `strongroom endpoint`.
 
+use super::dataset::verification;
 use crate::args::EndpointCommand;
 use crate::clock::Stopwatch;
 use crate::error::Failure;
@@ -62,6 +63,11 @@ pub(crate) fn run(session: &Session, command: EndpointCommand) -> Result<Answer,
             let endpoint: api::Endpoint =
                 scope.client.get(&scope.route(&["endpoints", arg.name.as_str()]))?;
             Ok(Answer::record(&endpoint, SHOW))
+        }
+        EndpointCommand::Verify(arg) => {
+            let scope = session.scope(&arg.tenant)?;
+            let path = scope.route(&["endpoints", arg.name.as_str(), "verify"]);
+            Ok(verification(&scope.client.act(&path)?))
         }
         EndpointCommand::Stop(arg) => {
             let scope = session.scope(&arg.tenant)?;

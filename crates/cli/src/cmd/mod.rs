@@ -26,6 +26,7 @@ pub(crate) mod posture;
 pub(crate) mod receipt;
 pub(crate) mod recovery;
 pub(crate) mod release;
+mod revocation;
 pub(crate) mod serve;
 mod service;
 pub(crate) mod sign;
@@ -71,6 +72,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Model(command) => model::run(&session, command)?,
         Command::Bom(command) => bom::run(&session, command)?,
         Command::Endpoint(command) => endpoint::run(&session, command)?,
+        Command::Revocation(command) => revocation::run(&session, command)?,
         Command::Key(command) => key::run(&session, command)?,
         Command::Access(command) => access::run(&session, command)?,
         Command::Policy(command) => policy::run(&session, command)?,

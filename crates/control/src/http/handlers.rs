@@ -14,7 +14,7 @@ use crate::auth::Principal;
 use crate::node::Node;
 use crate::{
     Fail, auditlog, datasets, egress, endpoints, images, imports, jobs, keys, machine, models, people,
-    policies, posture, recovery, releases, services, status, tenants,
+    policies, posture, recovery, releases, revocations, services, status, tenants,
 };
 
 /// The API's own description, made once: it takes milliseconds.
@@ -114,6 +114,7 @@ pub(crate) fn handle(call: &Call<'_>, input: Input) -> Result<Reply, Fail> {
             "job" => job(operation, call, &bytes),
             "model" | "bom" => model(operation, call),
             "endpoint" | "key" => serving(operation, call, &bytes),
+            "revocation" => revocation(operation, call, &bytes),
             "service" | "identity" => identity(operation, call, &bytes),
             "user" | "passkey" | "grant" => user(operation, call, &bytes),
             "session" | "approval" => session(operation, call, &bytes),
@@ -243,6 +244,22 @@ fn model(operation: &str, call: &Call<'_>) -> Result<Reply, Fail> {
     })
 }
 
+fn revocation(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
+    let Call { node, principal, params, .. } = call;
+    let tenant = call.tenant()?;
+    Ok(match operation {
+        "revocation.create" => {
+            json(&revocations::create(node, principal, &tenant, &body::<api::RevocationCreate>(bytes)?)?)
+        }
+        "revocation.list" => paged(call, |page| revocations::list(node, &tenant, page))?,
+        "revocation.lift" => {
+            let (digest, request) = (params.need("digest")?, body::<api::RevocationLift>(bytes)?);
+            json(&revocations::lift(node, principal, &tenant, digest, &request)?)
+        }
+        other => return Err(Fail::internal("an endpoint without a handler", other)),
+    })
+}
+
 fn serving(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
     let Call { node, principal, params, .. } = call;
     let tenant = call.tenant()?;
@@ -252,6 +269,7 @@ fn serving(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail
         }
         "endpoint.list" => paged(call, |page| endpoints::list(node, &tenant, page))?,
         "endpoint.show" => json(&endpoints::show(node, &tenant, &call.named()?)?),
+        "endpoint.verify" => json(&endpoints::verify(node, principal, &tenant, &call.named()?)?),
         "endpoint.stop" => json(&endpoints::stop(node, principal, &tenant, &call.named()?)?),
         "key.create" => json(&keys::create(node, principal, &tenant, &body::<api::KeyCreate>(bytes)?)?),
         "key.list" => paged(call, |page| keys::list(node, &tenant, page))?,

@@ -20,11 +20,11 @@ use vault::KeyScope;
 use super::checkpoints::{ChainContext, CommitNote, Ticket, Tickets};
 use super::live::Live;
 use super::{INPUT_CHANNEL, INPUT_CODE, INPUT_CONFIG, change};
-use crate::Fail;
 use crate::clock::{now, random};
 use crate::images::Programs;
 use crate::node::Node;
 use crate::run::{FileRef, InputPlan, Purpose, Run, RunEvent, porter_refused, text};
+use crate::{Fail, revocations};
 
 /// How often a segment looks at its clock.
 const TICK: Duration = Duration::from_millis(100);
@@ -193,6 +193,7 @@ impl Segment {
     }
 
     fn start(&self, node: &Arc<Node>) -> Result<Run, Fail> {
+        revocations::may_read(node, &self.job.tenant, &self.job.inputs)?;
         let scope = KeyScope::Tenant(self.job.tenant.clone());
         let plans = self
             .job

@@ -22,7 +22,7 @@ use crate::clock::{now, random};
 use crate::images::Programs;
 use crate::keeper::keeper_scope;
 use crate::node::{Node, correlation, store_fail};
-use crate::{Fail, datasets};
+use crate::{Fail, datasets, revocations};
 
 // What the API's description says of a job file holds.
 const _: () = assert!(api::shape::JOB_FILE_MAX == training::limits::JOB_FILE_MAX);
@@ -211,6 +211,7 @@ fn inputs(
             }
         });
     }
+    revocations::may_read(node, tenant, &inputs)?;
     Ok(inputs)
 }
 

@@ -65,6 +65,7 @@ fn operations() -> Vec<Operation> {
         Operation::ReturnRelease { stop_runs: false },
         Operation::ConfirmRelease { version: version() },
         Operation::ListReleases {},
+        Operation::HashMount { run: 1, input: 2 },
     ]
 }
 
@@ -345,7 +346,17 @@ fn these_operations_need_no_receipt_and_no_other() {
     let free: Vec<&str> = operations().iter().filter(|o| !o.needs_receipt()).map(Operation::name).collect();
     assert_eq!(
         free,
-        ["probe", "freeze", "kill", "report", "counters", "sockets", "collect_diagnostics", "list_releases"]
+        [
+            "probe",
+            "freeze",
+            "kill",
+            "report",
+            "counters",
+            "sockets",
+            "collect_diagnostics",
+            "list_releases",
+            "hash_mount"
+        ]
     );
 }
 

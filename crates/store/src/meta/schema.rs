@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Append only; never edit one that was released.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "
     CREATE TABLE generation (
         one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -76,6 +76,10 @@ const MIGRATIONS: [&str; 5] = [
     CREATE TABLE policy (owner TEXT NOT NULL, version INTEGER NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
         PRIMARY KEY (owner, version)) STRICT, WITHOUT ROWID;
     CREATE TABLE policy_text (owner TEXT NOT NULL, digest TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
+        PRIMARY KEY (owner, digest)) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE revocation (owner TEXT NOT NULL, digest TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
         PRIMARY KEY (owner, digest)) STRICT, WITHOUT ROWID;
 ",
 ];

@@ -1,5 +1,5 @@
 //! `FreezeMount`: the input becomes read-only for everybody, a helper without keys hashes it through that
-//! read-only mount, and only the ordered digest makes it frozen.
+//! read-only mount, and only the ordered digest makes it frozen. `HashMount`: the helper hashes it once more.
 
 use std::os::fd::AsFd;
 
@@ -8,27 +8,47 @@ use ops::porter::{HASH_RESULT_MAX, HashResult};
 
 use super::porter::null;
 use super::{
-    Asked, Event, HASH_BASE_MS, HASH_BYTES_PER_S, Hash, HostError, InputKind, InputState, OwnedFd, Reply,
-    Response, Runs, WardenError, mounts, now_ms, state, text,
+    Asked, Event, HASH_BASE_MS, HASH_BYTES_PER_S, Hash, HostError, InputKind, InputState, Mount, OwnedFd,
+    Reply, Response, Runs, WardenError, mounts, now_ms, state, text,
 };
 
 impl Runs {
     pub(super) fn freeze_mount(&mut self, id: u128, input: u8, asked: Asked) -> Result<Reply, WardenError> {
         let name = "freeze_mount";
-        let settings = &self.settings;
-        let run = self.runs.get_mut(&id).ok_or_else(|| state(name, "there is no such run"))?;
-        if run.hash.is_some() {
-            return Err(state(name, "another input of the run is being hashed"));
-        }
-        let ids = run.ids;
-        let mount =
-            run.inputs.get_mut(usize::from(input)).ok_or_else(|| state(name, "there is no such input"))?;
+        let mount = self.input_to_hash(name, id, input)?;
         if mount.state != InputState::Filling {
             return Err(state(name, "the input is frozen already"));
         }
         mounts::freeze(mount.root.as_fd())?;
         // Read-only from here on, whatever the hash says: an input that fails stays unusable.
         mount.state = InputState::Hashing;
+        self.hash(name, id, input, asked)
+    }
+
+    pub(super) fn hash_mount(&mut self, id: u128, input: u8, asked: Asked) -> Result<Reply, WardenError> {
+        let name = "hash_mount";
+        if self.input_to_hash(name, id, input)?.state != InputState::Frozen {
+            return Err(state(name, "the input is not frozen"));
+        }
+        self.hash(name, id, input, asked)
+    }
+
+    /// An input of a run of which none is being hashed.
+    fn input_to_hash(&mut self, name: &'static str, id: u128, input: u8) -> Result<&mut Mount, WardenError> {
+        let run = self.runs.get_mut(&id).ok_or_else(|| state(name, "there is no such run"))?;
+        if run.hash.is_some() {
+            return Err(state(name, "another input of the run is being hashed"));
+        }
+        run.inputs.get_mut(usize::from(input)).ok_or_else(|| state(name, "there is no such input"))
+    }
+
+    /// Starts the helper; its end answers.
+    fn hash(&mut self, name: &'static str, id: u128, input: u8, asked: Asked) -> Result<Reply, WardenError> {
+        let settings = &self.settings;
+        let run = self.runs.get_mut(&id).ok_or_else(|| state(name, "there is no such run"))?;
+        let ids = run.ids;
+        let mount =
+            run.inputs.get(usize::from(input)).ok_or_else(|| state(name, "there is no such input"))?;
         let (result, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(HostError::at("make a pipe"))?;
         let null = null()?;
@@ -47,7 +67,7 @@ impl Runs {
         let allowed =
             (mount.order.bytes / HASH_BYTES_PER_S).saturating_mul(1000).saturating_add(HASH_BASE_MS);
         let deadline_ms = now_ms().saturating_add(allowed);
-        run.hash = Some(Hash { input, process, result, deadline_ms, asked });
+        run.hash = Some(Hash { input, name, process, result, deadline_ms, asked });
         Ok(Reply::Later)
     }
 
@@ -68,10 +88,12 @@ impl Runs {
                 mount.state = InputState::Frozen;
                 return Ok(Response::Done {});
             }
+            // What was right once and is not any more is as unusable as what never was.
+            mount.state = InputState::Hashing;
             let (found, expected) = (found.manifest.hex(), mount.order.manifest.hex());
             Err(WardenError::Digest { input, found, expected })
         });
-        Some(Event::Answer(hash.asked, "freeze_mount", id, outcome))
+        Some(Event::Answer(hash.asked, hash.name, id, outcome))
     }
 }
 

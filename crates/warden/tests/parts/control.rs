@@ -202,6 +202,8 @@ fn whole_life(control: &Control) {
     refused(control.order(Operation::FreezeMount { run: 1, input: 0 }), "SR-WRD-0002");
     refused(control.order(Operation::FreezeMount { run: 1, input: 9 }), "SR-WRD-0002");
     control.done(Operation::FreezeMount { run: 1, input: 1 });
+    refused(control.bare(Operation::HashMount { run: 1, input: 9 }), "SR-WRD-0002");
+    assert!(matches!(control.bare(Operation::HashMount { run: 1, input: 0 }).0, Response::Done {}));
     refused(control.order(start(1, "no-such-program-at-all", 0)), "SR-WRD-0003");
     let mut pinned = start(1, "true", 10);
     if let Operation::Start { image, .. } = &mut pinned {

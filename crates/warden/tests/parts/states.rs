@@ -55,6 +55,7 @@ fn legal(operation: &Operation) -> [bool; 6] {
         | Operation::Kill { .. }
         | Operation::Report { .. } => [false, false, false, true, true, false],
         Operation::Counters { .. } => [false, true, true, true, true, true],
+        Operation::HashMount { .. } => [false, false, true, true, true, true],
     }
 }
 
@@ -82,6 +83,7 @@ fn orders(run: u128) -> Vec<Operation> {
         Operation::ReturnRelease { stop_runs: true },
         Operation::ConfirmRelease { version: Version::default() },
         Operation::ListReleases {},
+        Operation::HashMount { run, input: 0 },
     ];
     assert_eq!(
         all.iter().map(Operation::tag).collect::<Vec<_>>(),

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ops::{Codec, from_bytes, keeper, lease, porter, to_bytes, warden};
+use ops::{Codec, from_bytes, keeper, lease, porter, relay, to_bytes, warden};
 
 fn again<T: Codec>(bytes: &[u8]) {
     if let Ok(message) = from_bytes::<T>(bytes) {
@@ -14,7 +14,7 @@ fn again<T: Codec>(bytes: &[u8]) {
 
 fuzz_target!(|data: &[u8]| {
     let Some((kind, bytes)) = data.split_first() else { return };
-    match kind % 9 {
+    match kind % 11 {
         0 => again::<warden::Call>(bytes),
         1 => again::<warden::Response>(bytes),
         2 => again::<keeper::Request>(bytes),
@@ -23,6 +23,8 @@ fuzz_target!(|data: &[u8]| {
         5 => again::<porter::Told>(bytes),
         6 => again::<lease::Push>(bytes),
         7 => again::<lease::Uses>(bytes),
+        8 => again::<relay::Order>(bytes),
+        9 => again::<relay::Answer>(bytes),
         _ => again::<warden::Exit>(bytes),
     }
 });

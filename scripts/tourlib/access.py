@@ -98,7 +98,7 @@ def processes(tour):
             links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        name = os.path.basename(words[0]) + (f" {words[1]}" if words[1] in ("serve", "gateway") else "")
+        name = os.path.basename(words[0]) + (f" {words[1]}" if words[1] in ("serve", "gateway", "relay") else "")
         held = [sockets[link[8:-1]] for link in links if link.startswith("socket:[") and link[8:-1] in sockets]
         found[name] = (int(status["Uid"].split()[1]), int(status["CapPrm"], 16), held)
     return found

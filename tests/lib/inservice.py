@@ -6,7 +6,7 @@ import subprocess
 
 from node import PROGRAMS, Failed, Node, check, wait_for
 
-USERS = {"keeper": 61_011, "control": 61_012, "gateway": 61_013}
+USERS = {"keeper": 61_011, "control": 61_012, "gateway": 61_013, "relay": 61_014}
 
 
 class InService(Node):

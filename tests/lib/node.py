@@ -200,10 +200,10 @@ class Node:
             shutil.rmtree(self.work, ignore_errors=True)
 
     def pids(self):
-        """The node's own processes by name: dev, warden, keeper, control, gateway."""
+        """The node's own processes by name: dev, warden, keeper, control, gateway, relay."""
         found = {"dev": self.process.pid}
         # What the warden forks looks like the warden until it executes something; the warden is dev's own child.
-        words = {"strongroom-warden": "warden", "strongroom-keeper": "keeper", "serve": "control", "gateway": "gateway"}
+        words = {"strongroom-warden": "warden", "strongroom-keeper": "keeper", "serve": "control", "gateway": "gateway", "relay": "relay"}
         config = os.path.join(self.state, "strongroom.toml").encode()
         for path in glob.glob("/proc/[0-9]*/cmdline"):
             try:
@@ -229,7 +229,7 @@ class Node:
     def kill_all(self):
         """The whole node at one moment, as a power cut does to processes: nobody gets to clean up."""
         pids = self.pids()
-        for name in ("dev", "warden", "keeper", "control", "gateway"):
+        for name in ("dev", "warden", "keeper", "control", "gateway", "relay"):
             if name in pids:
                 try:
                     os.kill(pids[name], signal.SIGKILL)

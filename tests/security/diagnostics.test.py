@@ -129,7 +129,7 @@ def what_it_tells_is_true(planted):
     node, report = planted.node, planted.report
     roles = node.pids()
     seen = {p["process"]: p for p in report["processes"]}
-    check(set(seen) == {"warden", "keeper", "control", "gateway"}, seen)
+    check(set(seen) == {"warden", "keeper", "control", "gateway", "relay"}, seen)
     for name, told in seen.items():
         process = Process(roles[name])
         check((told["pid"], told["uid"], told["state"]) == (process.pid, process.uids[1], "running"), told)

@@ -41,9 +41,9 @@ class Seen:
         self.roles = node.pids()
         self.all = below(node.process.pid)
         self.warden, self.keeper = self.all[self.roles["warden"]], self.all[self.roles["keeper"]]
-        self.control, self.gateway = self.all[self.roles["control"]], self.all[self.roles["gateway"]]
+        self.control, self.gateway, self.relay = (self.all[self.roles[n]] for n in ("control", "gateway", "relay"))
         self.starter = self.all[node.process.pid]
-        own = (self.warden, self.keeper, self.control, self.gateway, self.starter)
+        own = (self.warden, self.keeper, self.control, self.gateway, self.relay, self.starter)
         self.work = [p for p in self.all.values() if p not in own]
 
     def below_state(self, *names):
@@ -51,7 +51,7 @@ class Seen:
 
 
 def all_parts_of_a_node_are_there(seen):
-    check(len(seen.roles) == 5, seen.roles)
+    check(len(seen.roles) == 6, seen.roles)
     words = [" ".join(p.command) for p in seen.work]
     for part, count in (("strongroom-porter", 2), ("long-job", 1), ("/opt/ml/model", 1)):
         found = [w for w in words if part in w]
@@ -167,7 +167,7 @@ def only_the_keeper_reads_keys_and_writes_the_log(seen):
 
 def nobody_looks_into_a_process_that_holds_keys(seen):
     """Not even a process of the same user, as a program is that control or the gateway was made to start."""
-    for process in (seen.keeper, seen.control, seen.gateway):
+    for process in (seen.keeper, seen.control, seen.gateway, seen.relay):
         def looks(pid=process.pid):
             os.close(os.open(f"/proc/{pid}/mem", os.O_RDONLY))
             return "opened"
@@ -216,14 +216,14 @@ def unix_sockets_hear_whom_they_are_for(seen):
     api = seen.node.ready["socket"]
     warden, gateway = (os.path.join(seen.below_state("run"), n) for n in ("warden.sock", "gateway.sock"))
     check(api in paths and warden in paths, f"{api} {warden} {paths}")
-    users = {name: getattr(seen, name).uids[1] for name in ("keeper", "control", "gateway")}
+    users = {name: getattr(seen, name).uids[1] for name in ("keeper", "control", "gateway", "relay")}
     users.update(nobody=NOBODY, job=next(p for p in seen.work if "long-job" in p.command).uids[1])
     for name, uid in users.items():
         for path in on_disk:
             said = as_user(uid, uid, [], lambda path=path: heard(path))
-            # The API answers everybody, by 401; the keeper tells control and the gateway that this is no request; the
+            # The API answers everybody, by 401; the keeper tells control, the gateway and the relay that this is no request; the
             # gateway serves endpoints and takes what control pushes.
-            may = {api: users, seen.below_state("run", "keeper.sock"): ("control", "gateway"), gateway: ("control",)}
+            may = {api: users, seen.below_state("run", "keeper.sock"): ("control", "gateway", "relay"), gateway: ("control",)}
             expected = name in may.get(path, ()) or (name == "gateway" and "/endpoints/" in path)
             check(said == "not heard" or expected, f"{name} ({uid}) is heard at {path}")
     # Control's own user in another process: the warden knows the process that it started.

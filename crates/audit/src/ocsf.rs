@@ -149,6 +149,7 @@ pub const fn class_of(kind: EventKind) -> Class {
         | K::ReleaseActivate
         | K::ReleaseReturn => class(Form::Api, 3),
         K::EndpointStop => class(Form::Api, 4),
+        K::EgressOpen | K::EgressClose | K::EgressCreate | K::EgressDelete => other(Form::Api, "Egress"),
         K::InferenceAdmit => other(Form::Api, "Admit"),
         K::Inference => other(Form::AiApi, "Infer"),
         K::WardenOrder => other(Form::Api, "Order"),

@@ -84,6 +84,8 @@ pub struct Users {
     pub control: u32,
     /// The user of `strongroom gateway`.
     pub gateway: u32,
+    /// The user of `strongroom relay`.
+    pub relay: u32,
     /// Who administers the node on its local socket.
     pub operator: u32,
 }
@@ -344,6 +346,10 @@ impl Config {
     pub fn gateway_socket(&self) -> PathBuf {
         self.run_dir().join("gateway.sock")
     }
+    /// Where the relay takes orders from control.
+    pub fn relay_socket(&self) -> PathBuf {
+        self.run_dir().join("relay.sock")
+    }
     /// The directory of endpoint sockets; only the warden writes it and only the gateway enters it.
     pub fn endpoints_dir(&self) -> PathBuf {
         self.run_dir().join("endpoints")
@@ -503,6 +509,7 @@ programs = "/p"
 keeper = 1
 control = 2
 gateway = 3
+relay = 4
 operator = 0
 [gateway]
 listen = "127.0.0.1:0"

@@ -18,7 +18,7 @@ use crate::auth::{By, Principal};
 use crate::clock::now;
 use crate::node::{Node, store_fail};
 
-pub(crate) use answers::{Granting, keep_granting};
+pub(crate) use answers::{Granting, Sender, keep_granting};
 
 /// The account of all principals together; no principal is called so.
 const ALL: &str = "all";

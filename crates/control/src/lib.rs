@@ -37,6 +37,7 @@ mod plane;
 mod policies;
 mod posture;
 mod recovery;
+mod relay;
 mod releases;
 mod revocations;
 mod rollback;
@@ -116,6 +117,8 @@ impl base::Explain for RunError {
 /// # Errors
 /// [`RunError`].
 pub fn run(config: Config) -> Result<(), RunError> {
+    // While there is one thread. What listens makes no connections: those that it needs, the relay makes for it.
+    let connects_nowhere = host::seal::connects_nowhere().map_err(|e| Fail::explained(500, &e))?;
     vault::sef::self_test().map_err(|e| Fail::explained(500, &e))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -124,9 +127,13 @@ pub fn run(config: Config) -> Result<(), RunError> {
         .build()
         .map_err(|source| RunError::Socket { path: "runtime".to_owned(), source })?;
     let (plane, network) = runtime.block_on(plane::open(&config))?.unzip();
-    let node = Arc::new(open(config, plane)?);
+    // Its listener is bound, and no other socket of the network will be made.
+    host::seal::makes_no_sockets().map_err(|e| Fail::explained(500, &e))?;
+    let node = Arc::new(open(config, plane, connects_nowhere)?);
     announce(&node)?;
     sweep(&node)?;
+    let granter = Arc::clone(&node);
+    thread("relay-bytes", move || egress::keep_granting(&granter, egress::Sender::Relay))?;
     let restorer = Arc::clone(&node);
     // In safe mode there is no gateway, and nothing of a tenant goes on.
     if node.recovery.began_safe {
@@ -138,7 +145,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         let pusher = Arc::clone(&node);
         thread("gateway-policy", move || endpoints::keep_pushing(&pusher))?;
         let granter = Arc::clone(&node);
-        thread("gateway-bytes", move || egress::keep_granting(&granter))?;
+        thread("gateway-bytes", move || egress::keep_granting(&granter, egress::Sender::Gateway))?;
         thread("restore", move || {
             jobs::restore(&restorer);
             endpoints::restore(&restorer);
@@ -206,7 +213,7 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Fail> 
         .map_err(|e| Fail::internal("no thread to start with", e))
 }
 
-fn open(config: Config, plane: Option<Plane>) -> Result<Node, Fail> {
+fn open(config: Config, plane: Option<Plane>, connects_nowhere: bool) -> Result<Node, Fail> {
     let keeper = Keeper::new(config.keeper_socket());
     let since = now();
     while let Err(fail) = keeper.status() {
@@ -215,7 +222,8 @@ fn open(config: Config, plane: Option<Plane>) -> Result<Node, Fail> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    let oidc = people::Oidc::open(&config)?;
+    let relay = Arc::new(relay::Relay::new(config.relay_socket()));
+    let oidc = people::Oidc::open(&config, &relay)?;
     let dir = config.control_dir();
     let meta = open_meta(&keeper, &dir)?;
     rollback::check(&keeper, &meta, &dir)?;
@@ -246,6 +254,9 @@ fn open(config: Config, plane: Option<Plane>) -> Result<Node, Fail> {
         endpoints: endpoints::Endpoints::default(),
         posture: posture::LastRun::default(),
         granting: egress::Granting::default(),
+        relaying: egress::Granting::default(),
+        relay,
+        connects_nowhere,
         gate: http::Gate::default(),
         rates: http::Rates::default(),
         repeats: http::Repeats::default(),

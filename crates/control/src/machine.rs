@@ -257,6 +257,7 @@ fn configuration(config: &Config) -> DiagnosticConfiguration {
         ("users.keeper".into(), u64::from(users.keeper)),
         ("users.control".into(), u64::from(users.control)),
         ("users.gateway".into(), u64::from(users.gateway)),
+        ("users.relay".into(), u64::from(users.relay)),
         ("users.operator".into(), u64::from(users.operator)),
         ("tenants.running_jobs".into(), u64::from(tenants.running_jobs)),
         ("tenants.endpoints".into(), u64::from(tenants.endpoints)),
@@ -350,7 +351,7 @@ mod tests {
     #[test]
     fn a_configuration_is_told_without_its_texts() {
         let text = "version = 1\nmode = \"dev\"\nnode = \"planted-node\"\nstate = \"/planted/state\"\n\
-            programs = \"/planted/programs\"\n[users]\nkeeper = 1\ncontrol = 2\ngateway = 3\noperator = 4\n\
+            programs = \"/planted/programs\"\n[users]\nkeeper = 1\ncontrol = 2\ngateway = 3\nrelay = 5\noperator = 4\n\
             [gateway]\nlisten = \"127.0.0.1:0\"\n[management]\nlisten = \"127.0.0.1:4711\"\n[jobs]\n\
             [login.passkeys]\nhost = \"planted.example\"\n[login.oidc]\nissuer = \"https://planted.example\"\n\
             client_id = \"planted\"\nclient_secret_file = \"/planted/secret\"\nsecond_factor = \"provider\"\n\

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::config::Config;
 use base::id::{CorrelationId, KeyId};
@@ -51,6 +51,12 @@ pub(crate) struct Node {
     pub(crate) posture: posture::LastRun,
     /// What the gateway may send, and told of it.
     pub(crate) granting: crate::egress::Granting,
+    /// What the relay may send, and told of it.
+    pub(crate) relaying: crate::egress::Granting,
+    /// The only way of this process to the network.
+    pub(crate) relay: Arc<crate::relay::Relay>,
+    /// Whether the kernel keeps this process from making connections of its own.
+    pub(crate) connects_nowhere: bool,
     pub(crate) gate: crate::http::Gate,
     /// How often each caller asked lately.
     pub(crate) rates: crate::http::Rates,

@@ -225,7 +225,7 @@ impl Node {
         let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(dir)?);
         let text = format!(
             "version = 1\nmode = \"dev\"\nnode = \"bench\"\nstate = \"{0}\"\nprograms = \"{0}\"\n[users]\n\
-             keeper = {uid}\ncontrol = {uid}\ngateway = {uid}\noperator = {uid}\n[gateway]\n\
+             keeper = {uid}\ncontrol = {uid}\ngateway = {uid}\nrelay = {uid}\noperator = {uid}\n[gateway]\n\
              listen = \"127.0.0.1:0\"\n[jobs]\n",
             dir.join("state").display()
         );

@@ -21,6 +21,9 @@ pub enum GatewayError {
     /// The certificate authority.
     #[error("cannot make the listener's certificate")]
     Ca(#[from] net::ca::CaError),
+    /// What it gives up could not be given up.
+    #[error(transparent)]
+    Host(#[from] host::HostError),
     /// The operating system.
     #[error("the runtime of the process cannot be set up")]
     System(#[source] std::io::Error),
@@ -32,6 +35,7 @@ impl base::Explain for GatewayError {
             Self::File { .. } => "SR-GWY-0001",
             Self::Listen(inner) => inner.code(),
             Self::Ca(inner) => inner.code(),
+            Self::Host(inner) => inner.code(),
             Self::System(_) => "SR-GWY-0003",
         }
     }

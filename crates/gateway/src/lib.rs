@@ -14,7 +14,6 @@
 
 mod clock;
 mod error;
-mod lease;
 pub mod limits;
 mod oip;
 mod policy;

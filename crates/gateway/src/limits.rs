@@ -43,14 +43,6 @@ pub const REFUSED_KINDS_MAX: usize = 64;
 pub const ADMITTED_MAX: usize = 65_536;
 /// Requests under way may take this long after the order to end.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
-/// An answer waits this long for bytes that control has to grant.
-pub const LEASE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Control hears of the use of keys at least this often, and at once where a key lacks bytes.
-pub const LEASE_EVERY: Duration = Duration::from_secs(5);
-/// Bytes that a key did not touch for this long are given back.
-pub const LEASE_IDLE: Duration = Duration::from_secs(60);
-/// How long a refusal of control stands before it is asked again.
-pub const LEASE_REFUSED: Duration = Duration::from_secs(5);
 /// A cap is one on a day, counted by hours: then some of it may be free again.
 pub const EGRESS_RETRY: Duration = Duration::from_secs(3600);
 /// Connections of control at once: one that pushes, one that grants, and one of each that came before.

@@ -8,10 +8,10 @@ use base::id::KeyId;
 use base::{Digest, Timestamp};
 use net::apikey::ApiKey;
 use net::identity::SpiffeId;
+use net::lease::{Held, Lease, Leases};
 use ops::snapshot::{Endpoint, Key, Snapshot};
 
 use crate::clock;
-use crate::lease::{Lease, Leases};
 use crate::limits::ADMITTED_MAX;
 use crate::problem::Refusal;
 use crate::quota::Usage;
@@ -65,21 +65,6 @@ impl Policies {
     /// The generation in force, 0 for none.
     pub(crate) fn generation(&self) -> u64 {
         self.current.read().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |p| p.generation)
-    }
-
-    /// The leases of the keys in force, whether the policy has ended or not.
-    pub(crate) fn leases(&self) -> Vec<(u128, Arc<Lease>)> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let keys = current.iter().flat_map(|policy| policy.keys.iter());
-        keys.map(|(id, holder)| (*id, Arc::clone(&holder.lease))).collect()
-    }
-
-    /// The lease of one key, if the policy knows it.
-    pub(crate) fn with_lease(&self, key: u128, then: impl FnOnce(&Lease)) {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(holder) = current.as_ref().and_then(|policy| policy.keys.get(&key)) {
-            then(&holder.lease);
-        }
     }
 
     /// Puts a snapshot in force, keeping the use of keys and the connections of endpoints that stay.
@@ -144,6 +129,20 @@ impl Policies {
             admitted.clear();
         }
         admitted.insert((key, served.endpoint.id, served.endpoint.model_digest));
+    }
+}
+
+/// Of the keys in force, whether the policy has ended or not.
+impl Held for Policies {
+    fn leases(&self) -> Vec<(u128, Arc<Lease>)> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let keys = current.iter().flat_map(|policy| policy.keys.iter());
+        keys.map(|(id, holder)| (*id, Arc::clone(&holder.lease))).collect()
+    }
+
+    fn lease(&self, key: u128) -> Option<Arc<Lease>> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        current.and_then(|policy| policy.keys.get(&key).map(|holder| Arc::clone(&holder.lease)))
     }
 }
 

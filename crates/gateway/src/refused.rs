@@ -181,8 +181,8 @@ pub(crate) mod tests {
     use ops::snapshot::Key;
 
     use super::*;
-    use crate::lease::{Lease, Leases};
     use crate::quota::Usage;
+    use net::lease::{Lease, Leases};
 
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
@@ -191,7 +191,7 @@ pub(crate) mod tests {
     }
 
     fn holder(id: u128) -> Arc<Holder> {
-        Arc::new(holding(id, Leases::default().lease()))
+        Arc::new(holding(id, Leases::new(1, crate::clock::tick).lease()))
     }
 
     pub(crate) fn holding(id: u128, lease: Arc<Lease>) -> Holder {

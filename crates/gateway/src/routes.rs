@@ -12,6 +12,7 @@ use hyper::header::{
 };
 use hyper::{HeaderMap, Method, Request, Response};
 use net::identity::SpiffeId;
+use net::lease::NotSpent;
 use net::listener::Client;
 use ops::event::{Event, EventKind, Outcome, Phase};
 
@@ -71,10 +72,18 @@ pub(crate) async fn answer(shared: Arc<Shared>, client: Arc<Client>, request: Re
     }
 }
 
+/// Spends bytes of an answer, before the first of them is sent.
+async fn spend(shared: &Shared, holder: &Holder, bytes: u64) -> Result<(), Refusal> {
+    shared.leases.spend(&holder.lease, bytes).await.map_err(|why| match why {
+        NotSpent::Refused => Refusal::Egress,
+        NotSpent::NoGrant => Refusal::NoGrant,
+    })
+}
+
 /// Spends the bytes of what a model said, or refuses to send it. The head of an answer is the gateway's own.
 async fn paid(shared: &Shared, holder: &Holder, answer: Answer) -> Result<Answer, Refusal> {
     let bytes = answer.body().size_hint().exact().unwrap_or(u64::MAX);
-    shared.leases.spend(holder, bytes).await.map(|()| answer)
+    spend(shared, holder, bytes).await.map(|()| answer)
 }
 
 /// A refusal that quotes the model leaves as an answer does.
@@ -88,7 +97,7 @@ async fn paid_if_quoted(
         return Err(refusal);
     }
     let bytes = refusal.response(request_id).body().size_hint().exact().unwrap_or(u64::MAX);
-    shared.leases.spend(holder, bytes).await?;
+    spend(shared, holder, bytes).await?;
     Err(refusal)
 }
 

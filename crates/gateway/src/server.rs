@@ -5,14 +5,15 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use base::config::Config;
+use base::id::EventId;
 use net::ca::{NodeCa, Purpose};
 use net::identity::LaterKnown;
+use net::lease::Leases;
 use net::listener::{Bounds, Listener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use crate::error::GatewayError;
-use crate::lease::Leases;
 use crate::limits::{
     BODY_BUDGET_KIB, CONNECTIONS_MAX, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HEADER_MAX, HEADER_TIMEOUT,
     HEADERS_MAX,
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
 /// # Errors
 /// [`GatewayError`], before anything is served.
 pub fn run(config: Config) -> Result<(), GatewayError> {
+    // While there is one thread. It is called, and calls nobody by the network.
+    host::seal::connects_nowhere()?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(GatewayError::System)?;
     let result = runtime.block_on(serve(config));
@@ -73,6 +76,8 @@ async fn serve(config: Config) -> Result<(), GatewayError> {
         Listener::bind(&config.gateway.listen, &[&config.node], ca, Some(clients), clock::now, BOUNDS)
             .await?;
     let address = listener.address();
+    // No other socket of the network will be made.
+    host::seal::makes_no_sockets()?;
 
     let recorder = Recorder::start(config.keeper_socket()).map_err(GatewayError::System)?;
     let policy_socket = push::bind(&config.gateway_socket()).map_err(file(config.gateway_socket()))?;
@@ -83,7 +88,7 @@ async fn serve(config: Config) -> Result<(), GatewayError> {
     let shared = Arc::new(Shared {
         config,
         policies: Policies::default(),
-        leases: Leases::default(),
+        leases: Leases::new(EventId::new(clock::now(), clock::random()).bits(), clock::tick),
         services,
         recorder,
         refused: Refused::default(),

@@ -4,8 +4,8 @@
 //! **Why.** A tenant's program must neither see nor reach anything of the node or of other tenants, must end as
 //! a whole by one act, and what is enforced must be read back, not believed (controls IS-1 to IS-12, IN-3, DP-4).
 //!
-//! **Where.** Called by the warden (sandboxes, porters, services), by the porter (leases, inherited descriptors)
-//! and by tests. It must never import a core, parse bytes of a tenant, or hold a key.
+//! **Where.** Called by the warden (sandboxes, porters, services), by the porter (leases, inherited descriptors), by
+//! control, gateway and relay (what they give up) and by tests. It must never import a core, parse bytes of a tenant, or hold a key.
 //!
 //! **Invariants.** The only crate with `unsafe`, and that only in `sys`. Processes are forked only from a
 //! single-threaded process. All limits are written before the process that they bind exists. A protection counts
@@ -30,6 +30,7 @@ pub mod report;
 
 mod rootfs;
 pub mod sandbox;
+pub mod seal;
 pub mod seccomp;
 pub mod service;
 mod single;

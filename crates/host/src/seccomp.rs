@@ -7,6 +7,9 @@ use crate::error::HostError;
 use crate::sys::{self, Instruction};
 
 mod lists;
+mod sealed;
+
+pub(crate) use sealed::{Sealed, program as sealed};
 
 /// `AUDIT_ARCH_X86_64`.
 const ARCH: u32 = 0xC000_003E;
@@ -84,7 +87,7 @@ impl Filter {
     pub fn new(profile: Profile) -> Self {
         let rules = rules(profile);
         let allowed = rules.iter().filter(|(_, rule)| *rule != Rule::NoSuchCall).count();
-        let program = compile(&rules);
+        let program = compile(&rules, Rule::Refuse);
         let mut hasher = Hasher::new();
         for (code, jt, jf, k) in &program {
             hasher.update(&code.to_le_bytes());
@@ -136,8 +139,8 @@ fn by_argument(nr: i64) -> Rule {
 }
 
 /// Architecture first, x32 second, then a balanced tree over the ranges of equal rules.
-fn compile(rules: &[(u32, Rule)]) -> Vec<Instruction> {
-    let mut ranges = vec![(0, Rule::Refuse)];
+fn compile(rules: &[(u32, Rule)], rest: Rule) -> Vec<Instruction> {
+    let mut ranges = vec![(0, rest)];
     for (nr, rule) in rules {
         if ranges.last().is_some_and(|(start, _)| start == nr) {
             ranges.pop();
@@ -145,7 +148,7 @@ fn compile(rules: &[(u32, Rule)]) -> Vec<Instruction> {
         if ranges.last().is_none_or(|(_, last)| last != rule) {
             ranges.push((*nr, *rule));
         }
-        ranges.push((nr.saturating_add(1), Rule::Refuse));
+        ranges.push((nr.saturating_add(1), rest));
     }
     let mut program = vec![
         (LOAD, 0, 0, AT_ARCH),

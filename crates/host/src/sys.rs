@@ -205,6 +205,15 @@ pub(crate) type Instruction = (u16, u8, u8, u32);
 
 /// Puts this process and all its descendants under a seccomp filter, for ever.
 pub(crate) fn seccomp(program: &[Instruction]) -> io::Result<()> {
+    seccomp_with(program, 0)
+}
+
+/// The same for every thread of this process at once; fails if one of them has a filter of its own.
+pub(crate) fn seccomp_all_threads(program: &[Instruction]) -> io::Result<()> {
+    seccomp_with(program, libc::SECCOMP_FILTER_FLAG_TSYNC)
+}
+
+fn seccomp_with(program: &[Instruction], flags: libc::c_ulong) -> io::Result<()> {
     let code: Vec<libc::sock_filter> =
         program.iter().map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k }).collect();
     let len = u16::try_from(code.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -212,10 +221,14 @@ pub(crate) fn seccomp(program: &[Instruction]) -> io::Result<()> {
     // SAFETY: `program` points to `len` instructions that live through the call; the kernel copies them.
     // JUSTIFICATION: no safe wrapper installs a filter.
     #[expect(unsafe_code, reason = "seccomp has no safe wrapper")]
-    check(unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, std::ptr::from_ref(&program))
-    })?;
-    Ok(())
+    let result = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, std::ptr::from_ref(&program))
+    };
+    // With `TSYNC` a positive number is the thread that could not be brought under it.
+    match check(result)? {
+        0 => Ok(()),
+        _ => Err(io::ErrorKind::ResourceBusy.into()),
+    }
 }
 
 /// `prctl` with integer arguments only.

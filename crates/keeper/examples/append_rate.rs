@@ -42,7 +42,7 @@ fn run(binary: &Path, dir: &Path) -> Result<(), Failure> {
         &config,
         format!(
             "version = 1\nmode = \"dev\"\nnode = \"bench\"\nstate = \"{}\"\nprograms = \"/p\"\n[users]\nkeeper = {uid}\n\
-             control = {uid}\ngateway = {uid}\noperator = {uid}\n[gateway]\nlisten = \"127.0.0.1:0\"\n[jobs]\n",
+             control = {uid}\ngateway = {uid}\nrelay = {uid}\noperator = {uid}\n[gateway]\nlisten = \"127.0.0.1:0\"\n[jobs]\n",
             state.display()
         ),
     )?;

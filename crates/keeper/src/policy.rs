@@ -8,10 +8,10 @@ use crate::error::KeeperError;
 
 /// Whether every process has a user of its own, so that the kernel can tell them apart.
 pub(crate) fn separated(users: &Users, own_uid: u32) -> bool {
-    let Users { keeper, control, gateway, operator: _ } = users;
-    let distinct = keeper != control && keeper != gateway && control != gateway;
+    let Users { keeper, control, gateway, relay, operator: _ } = users;
+    let all = std::collections::BTreeSet::from([keeper, control, gateway, relay]);
     // The warden is root; whoever shares its user could claim to be it.
-    distinct && own_uid == *keeper && ![*keeper, *control, *gateway].contains(&0)
+    all.len() == 4 && own_uid == *keeper && !all.contains(&0)
 }
 
 /// The role of a peer: what its user id says, which must be what it claims. Where all run under one user, the claim
@@ -30,27 +30,26 @@ pub(crate) fn role_of(
             Role::Control => peer_uid == users.control,
             Role::Gateway => peer_uid == users.gateway,
             Role::Warden => peer_uid == 0,
+            Role::Relay => peer_uid == users.relay,
         }
     } else {
-        peer_uid == own_uid || [users.control, users.gateway, 0].contains(&peer_uid)
+        peer_uid == own_uid || [users.control, users.gateway, users.relay, 0].contains(&peer_uid)
     };
     if allowed { Ok(claimed) } else { Err(KeeperError::Peer { role: claimed }) }
 }
 
 /// Whether a user has a role at all. Whoever has none takes no connection from those who have.
 pub(crate) fn may_connect(peer_uid: u32, users: &Users, own_uid: u32) -> bool {
-    [Role::Control, Role::Gateway, Role::Warden]
-        .into_iter()
-        .any(|role| role_of(peer_uid, role, users, own_uid).is_ok())
+    Role::ALL.iter().copied().any(|role| role_of(peer_uid, role, users, own_uid).is_ok())
 }
 
 /// The operation's name and who may ask for it.
 const fn operation(request: &Request) -> (&'static str, &'static [Role]) {
-    use Role::{Control, Gateway, Warden};
+    use Role::{Control, Gateway, Relay, Warden};
     match request {
-        Request::Hello { .. } => ("hello", &[Control, Gateway, Warden]),
-        Request::Status {} => ("status", &[Control, Gateway, Warden]),
-        Request::Append { .. } => ("append", &[Control, Gateway, Warden]),
+        Request::Hello { .. } => ("hello", &[Control, Gateway, Warden, Relay]),
+        Request::Status {} => ("status", &[Control, Gateway, Warden, Relay]),
+        Request::Append { .. } => ("append", &[Control, Gateway, Warden, Relay]),
         Request::CreateScope { .. } => ("create scope", &[Control]),
         Request::Wrap { .. } => ("wrap", &[Control]),
         Request::Unwrap { .. } => ("unwrap", &[Control]),
@@ -97,8 +96,10 @@ pub(crate) fn may_report(role: Role, kind: EventKind) -> Result<(), KeeperError>
             | K::BreakGlassClose
             | K::RecoveryRefuse
     );
+    let relays = matches!(kind, K::EgressOpen | K::EgressClose);
     let allowed = match role {
-        Role::Control => !own,
+        Role::Control => !own && !relays,
+        Role::Relay => relays || kind == K::EgressRefuse || kind == K::AccessRefuse,
         Role::Gateway => matches!(
             kind,
             K::Inference

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, NamedGroup};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -46,6 +47,13 @@ impl Target {
         let tls = client_config_as(ca_pem, chain_pem, key_pem)?;
         Ok(Self { address, name: name.to_owned(), tls })
     }
+
+    fn known_as(&self) -> Result<ServerName<'static>, ClientError> {
+        ServerName::try_from(self.name.clone()).map_err(|error| ClientError::Connect {
+            to: self.address.to_string(),
+            source: io::Error::new(io::ErrorKind::InvalidInput, error),
+        })
+    }
 }
 
 /// A `POST` on a connection of its own.
@@ -69,14 +77,28 @@ pub async fn request(target: &Target, call: Call<'_>) -> Result<Reply, ClientErr
     connect(target).await?.0.last_call(call).await
 }
 
+/// One call over a stream that leads to the target.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn request_over<S>(stream: S, target: &Target, call: Call<'_>) -> Result<Reply, ClientError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let refuse = |source| ClientError::Connect { to: target.address.to_string(), source };
+    let late = |_| ClientError::Timeout { what: "TLS connection", seconds: CONNECT_TIMEOUT.as_secs() };
+    let handshake = TlsConnector::from(Arc::clone(&target.tls)).connect(target.known_as()?, stream);
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, handshake).await.map_err(late)?.map_err(refuse)?;
+    Connection::over(stream, &target.name).await?.last_call(call).await
+}
+
 /// A connection for several calls, and the key exchange group that was agreed on.
 ///
 /// # Errors
 /// [`ClientError::Connect`] (a certificate that does not verify is one) or [`ClientError::Timeout`].
 pub async fn connect(target: &Target) -> Result<(Connection, Option<NamedGroup>), ClientError> {
     let refuse = |source| ClientError::Connect { to: target.address.to_string(), source };
-    let name = ServerName::try_from(target.name.clone())
-        .map_err(|error| refuse(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+    let name = target.known_as()?;
     let late = |_| ClientError::Timeout { what: "TLS connection", seconds: CONNECT_TIMEOUT.as_secs() };
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, async {
         let stream = TcpStream::connect(target.address).await?;

@@ -4,7 +4,7 @@
 //! **Why.** Every listener speaks TLS 1.3 and nothing older, offers a post-quantum key exchange first, and
 //! presents a certificate that lives for an hour (controls DP-1, AC-3).
 //!
-//! **Where.** Used by the gateway (server side), by the command line and the tour (clients) and by control
+//! **Where.** Used by the gateway (server side), by the relay (bytes that may leave), by the command line and the tour (clients) and by control
 //! (API keys, pushing the gateway's policy). It must never import a shell or a store.
 //!
 //! **Invariants.** Every TLS configuration names its cryptographic provider, so that no process default can
@@ -17,6 +17,7 @@ pub mod client;
 mod der;
 pub mod https;
 pub mod identity;
+pub mod lease;
 pub mod limits;
 pub mod listener;
 pub mod outgoing;

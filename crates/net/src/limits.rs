@@ -38,3 +38,11 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes that a blocked answer must move within [`WRITE_TIMEOUT`]: 1 KiB a second.
 pub const WRITE_MIN: usize = 30 * 1024;
+/// What is to be sent waits this long for bytes that control has to grant.
+pub const LEASE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Control hears of the use of keys at least this often, and at once where a key lacks bytes.
+pub const LEASE_EVERY: Duration = Duration::from_secs(5);
+/// Bytes that a key did not touch for this long are given back.
+pub const LEASE_IDLE: Duration = Duration::from_secs(60);
+/// How long a refusal of control stands before it is asked again.
+pub const LEASE_REFUSED: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! Calls to servers that are not ours: over TLS 1.3 with verified certificates, one connection for each call.
 //!
-//! No redirect is followed, no cookie kept, no proxy asked. Name, connection, handshake, head and body together have one
-//! time limit, and the body a size limit.
+//! No redirect is followed, no cookie kept. Whoever calls has the connection made; handshake, head and body together have
+//! one time limit, and the body a size limit.
 
 use std::io;
 use std::sync::Arc;
@@ -9,14 +9,11 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use crate::client::{Body, Call, ClientError, Connection};
 use crate::tls::{TlsError, client_config_of_bundle};
-
-/// Addresses of one name that are tried.
-const ADDRESSES_MAX: usize = 4;
 
 /// Whom calls trust: a bundle of certificate authorities.
 #[derive(Debug, Clone)]
@@ -29,10 +26,8 @@ pub struct Outgoing {
 pub struct Outcall<'a> {
     /// Over TLS. Whoever calls without sees to it that the host is this machine.
     pub tls: bool,
-    /// A name, or an address without brackets.
+    /// A name, or an address without brackets: what the certificate must carry.
     pub host: &'a str,
-    /// The port.
-    pub port: u16,
     /// The `Host` header.
     pub authority: &'a str,
     /// `GET`, `POST`.
@@ -59,21 +54,25 @@ impl Outgoing {
         Ok(Self { tls: client_config_of_bundle(bundle_pem)? })
     }
 
-    /// Status and body of the answer.
+    /// Status and body of the answer, over a stream that leads to the server.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn call(&self, call: Outcall<'_>) -> Result<(u16, Vec<u8>), ClientError> {
+    pub async fn call<S>(&self, stream: S, call: Outcall<'_>) -> Result<(u16, Vec<u8>), ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let seconds = call.within.as_secs();
-        tokio::time::timeout(call.within, self.exchange(call))
+        tokio::time::timeout(call.within, self.exchange(stream, call))
             .await
             .map_err(|_| ClientError::Timeout { what: "whole answer", seconds })?
     }
 
-    async fn exchange(&self, call: Outcall<'_>) -> Result<(u16, Vec<u8>), ClientError> {
+    async fn exchange<S>(&self, stream: S, call: Outcall<'_>) -> Result<(u16, Vec<u8>), ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let refuse = |source| ClientError::Connect { to: call.authority.to_owned(), source };
-        let stream = connect(call.host, call.port).await.map_err(refuse)?;
-        stream.set_nodelay(true).map_err(refuse)?;
         let connection = if call.tls {
             let name = ServerName::try_from(call.host.to_owned())
                 .map_err(|error| refuse(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
@@ -88,16 +87,4 @@ impl Outgoing {
         let reply = connection.last_call(Call { method, path, headers, body, timeout: within }).await?;
         Ok((reply.status, reply.bytes(limit).await?))
     }
-}
-
-/// The first address that answers.
-async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in tokio::net::lookup_host((host, port)).await?.take(ADDRESSES_MAX) {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }

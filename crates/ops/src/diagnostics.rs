@@ -55,6 +55,8 @@ names! {
         3 Control = "control",
         /// The gateway.
         4 Gateway = "gateway",
+        /// The relay.
+        5 Relay = "relay",
     }
 }
 

@@ -130,8 +130,16 @@ names! {
         140 MetadataSetBack = "metadata.set_back",
         /// So many bytes of models left that a cap is near.
         150 EgressAlarm = "egress.alarm",
-        /// Bytes of a model were to leave beyond a cap, and did not.
+        /// Bytes were to leave beyond a cap, or a connection to where none may go, and did not.
         151 EgressRefuse = "egress.refuse",
+        /// A connection was to leave the node.
+        152 EgressOpen = "egress.open",
+        /// It ended, or did not come about; how many bytes left.
+        153 EgressClose = "egress.close",
+        /// An egress was made.
+        154 EgressCreate = "egress.create",
+        /// An egress was deleted.
+        155 EgressDelete = "egress.delete",
         /// A person was made known.
         160 UserCreate = "user.create",
         /// A link was made by which a person enrols a passkey.

@@ -23,6 +23,8 @@ names! {
         2 Gateway = "gateway",
         /// `strongroom-warden`.
         3 Warden = "warden",
+        /// `strongroom relay`.
+        4 Relay = "relay",
     }
 }
 

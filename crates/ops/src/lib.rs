@@ -3,7 +3,7 @@
 //! **Why.** A process that has privilege or keys takes typed operations and nothing else: no path, no command
 //! to run as root, no free-form field (controls AC-1, AC-2, AC-8). What is not listed here cannot be asked.
 //!
-//! **Where.** Spoken over unix sockets by control, gateway, keeper, warden and porters. Pure: it encodes and
+//! **Where.** Spoken over unix sockets by control, gateway, relay, keeper, warden and porters. Pure: it encodes and
 //! decodes; sockets are in `link`.
 //!
 //! **Invariants.** Every text and list has a limit in its type. Decoding never panics, allocates no more than
@@ -19,6 +19,7 @@ pub mod lease;
 pub mod porter;
 pub mod receipt;
 pub mod recovery;
+pub mod relay;
 pub mod release;
 pub mod snapshot;
 pub mod warden;

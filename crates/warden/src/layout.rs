@@ -7,7 +7,7 @@
 //! | `log/` | keeper, group control | 2750 | only the keeper writes, control reads |
 //! | `control/`, `gateway/` | each its own | 0700 | private |
 //! | `management/` | control | 0711 | address and certificate authority of the management plane, for its clients |
-//! | `run/` | warden | 1711 and an access list | keeper, control, gateway bind sockets, nobody removes another's |
+//! | `run/` | warden | 1711 and an access list | keeper, control, gateway, relay bind sockets, nobody removes another's |
 //! | `run/endpoints/` | warden, group gateway | 0750 | only the gateway enters |
 //! | `logs/` | warden | 0755 | what the processes print |
 
@@ -52,7 +52,7 @@ pub(crate) fn make(config: &Config, separated: bool) -> Result<(), WardenError> 
     }
     if separated {
         allow(&config.state, &[users.control, users.gateway])?;
-        allow(&config.run_dir(), &[users.keeper, users.control, users.gateway])?;
+        allow(&config.run_dir(), &[users.keeper, users.control, users.gateway, users.relay])?;
     }
     Ok(())
 }

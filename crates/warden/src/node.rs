@@ -28,11 +28,12 @@ const ENDING: [i32; 2] = [2, 15];
 const KEEPER: usize = 0;
 const CONTROL: usize = 1;
 const GATEWAY: usize = 2;
+const RELAY: usize = 3;
 
 /// Everything of a node.
 struct Node<'l> {
-    /// Keeper, control, gateway.
-    services: [Service; 3],
+    /// Keeper, control, gateway, relay.
+    services: [Service; 4],
     programs: [Program; 2],
     keeper: KeeperLine,
     receipts: Receipts,
@@ -161,6 +162,7 @@ fn start<'l>(
             service("keeper", &["strongroom-keeper", "--config", &file], users.keeper)?,
             service("control", &["strongroom", "serve", "--config", &file], users.control)?,
             service("gateway", &["strongroom", "gateway", "--config", &file], users.gateway)?,
+            service("relay", &["strongroom", "relay", "--config", &file], users.relay)?,
         ],
         programs,
         keeper: KeeperLine::new(config.keeper_socket()),
@@ -191,7 +193,7 @@ fn listen(config: &Config, separated: bool) -> Result<Listener, WardenError> {
 }
 
 impl Node<'_> {
-    /// Keeper first, since nothing is done without it; then control and gateway.
+    /// Keeper first, since nothing is done without it; then control, gateway and relay.
     fn bring_up(&mut self) -> Result<(), WardenError> {
         let [keeper, ..] = &self.programs;
         let pid = self.services[KEEPER].start(keeper)?;
@@ -246,6 +248,8 @@ impl Node<'_> {
         self.runs.bar(self.safe);
         // Told first, so that it does not take the end of runs for a failure of theirs.
         self.services[CONTROL].renew();
+        // Whatever was open to the network ends, whoever opened it.
+        self.services[RELAY].renew();
         match safe {
             Some(safe) => {
                 say(&format!("ALARM: the node is in safe mode, by {}: {}", safe.by, safe.reason));
@@ -483,7 +487,7 @@ impl Node<'_> {
         self.keeper.flush();
     }
 
-    /// Tenants first, then gateway and control, the keeper last so that all is logged.
+    /// Tenants first, then relay, gateway and control, the keeper last so that all is logged.
     fn end(&mut self) {
         // Told first, so that it does not take the end of the node for a failure of what it serves.
         self.services[CONTROL].leave(false);

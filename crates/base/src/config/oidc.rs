@@ -29,6 +29,10 @@ pub struct Oidc {
     /// The certificate authorities that may speak for the provider, in PEM; none: those of the system.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// Hosts beside the issuer's where the provider has endpoints or keys, with a port where it is not 443:
+    /// `oauth2.example.org`, `keys.example.org:8443`. The node connects to no other.
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// What is asked for; `openid` among it.
     #[serde(default = "scopes")]
     pub scopes: Vec<String>,
@@ -76,6 +80,15 @@ fn groups_claim() -> String {
 }
 
 impl Oidc {
+    /// Host and port of the issuer and of all other hosts; hosts are in lower case and without brackets.
+    pub fn destinations(&self) -> Vec<(String, u16)> {
+        let (scheme, rest) = self.issuer.split_once("://").unwrap_or(("https", &self.issuer));
+        let own = rest.split('/').next().unwrap_or("");
+        let port = if scheme == "http" { 80 } else { 443 };
+        let named = self.hosts.iter().map(|host| (host.as_str(), 443));
+        std::iter::once((own, port)).chain(named).filter_map(|(host, port)| destination(host, port)).collect()
+    }
+
     /// What cannot be, said before anything is asked of the provider.
     pub(super) fn check(&self, mode: Mode) -> Result<(), String> {
         issuer(&self.issuer, mode).map_err(|why| format!("`login.oidc.issuer`: {why}"))?;
@@ -89,6 +102,12 @@ impl Oidc {
             return Err(
                 "`login.oidc.scopes`: without `openid` there is no proof of who somebody is".to_owned()
             );
+        }
+        if self.hosts.len() > LIST_MAX {
+            return Err(format!("`login.oidc.hosts`: more than {LIST_MAX}"));
+        }
+        if let Some(bad) = self.hosts.iter().find(|host| destination(host, 443).is_none()) {
+            return Err(format!("`login.oidc.hosts`: `{bad}` is not a host, as in `keys.example.org:8443`"));
         }
         for (name, file) in [("client_secret_file", &self.client_secret_file), ("ca_file", &self.ca_file)] {
             if file.as_ref().is_some_and(|path| !path.is_absolute()) {
@@ -107,6 +126,30 @@ impl Oidc {
             .iter()
             .try_for_each(|grant| word("grants.group", &grant.group).and(word("grants.role", &grant.role)))
     }
+}
+
+/// Host and port of `host`, `host:port` or `[address]:port`.
+fn destination(text: &str, port: u16) -> Option<(String, u16)> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    let (host, rest) = match text.strip_prefix('[') {
+        Some(inner) => {
+            let (host, rest) = inner.split_once(']')?;
+            host.parse::<std::net::Ipv6Addr>().ok()?;
+            (host, rest)
+        }
+        None => {
+            let end = text.find(':').unwrap_or(text.len());
+            let (host, rest) = (text.get(..end)?, text.get(end..)?);
+            let fits = !host.is_empty() && host.len() <= WORD_MAX && host.chars().all(plain);
+            fits.then_some((host, rest))?
+        }
+    };
+    let port = match rest.strip_prefix(':') {
+        None if rest.is_empty() => port,
+        None => return None,
+        Some(digits) => digits.parse().ok().filter(|port| *port != 0)?,
+    };
+    Some((host.to_ascii_lowercase(), port))
 }
 
 fn list(name: &str, values: &[String]) -> Result<(), String> {
@@ -229,6 +272,33 @@ mod tests {
             "",
         ] {
             assert!(parse(&GOOD.replace("https://id.example.org", bad), Mode::Dev).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_node_asks_the_issuer_and_the_hosts_that_are_named() {
+        let of = |issuer: &str, more: &str, mode| {
+            let text = GOOD.replace("https://id.example.org", issuer);
+            parse(&format!("{text}{more}\n"), mode).map(|oidc| oidc.destinations())
+        };
+        let host = |host: &str, port| (host.to_owned(), port);
+        assert_eq!(
+            of("https://ID.example.org/x", "", Mode::Production).unwrap(),
+            [host("id.example.org", 443)]
+        );
+        assert_eq!(
+            of("https://[2001:db8::1]:8443/", "", Mode::Production).unwrap(),
+            [host("2001:db8::1", 8443)]
+        );
+        assert_eq!(of("http://127.0.0.1/x", "", Mode::Dev).unwrap(), [host("127.0.0.1", 80)]);
+        let more = "hosts = [\"keys.example.org\", \"[::1]:9\", \"a.example:8443\"]";
+        let all = of("https://id.example.org", more, Mode::Production).unwrap();
+        assert_eq!(all[1..], [host("keys.example.org", 443), host("::1", 9), host("a.example", 8443)]);
+        for bad in
+            ["", "https://a", "a/b", "a:0", "a:65536", "a:", "::1", "[::1", "[a]", "a:1:2", "a b", "*.a/"]
+        {
+            let more = format!("hosts = [\"{bad}\"]");
+            assert!(of("https://id.example.org", &more, Mode::Production).is_err(), "{bad}");
         }
     }
 

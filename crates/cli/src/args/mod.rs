@@ -158,6 +158,8 @@ pub(crate) enum Command {
     Serve(ConfigArgs),
     /// Run the inference gateway of a node (started by the warden)
     Gateway(ConfigArgs),
+    /// Run the relay of a node, its only way out (started by the warden)
+    Relay(ConfigArgs),
     /// State of the node, problems first
     #[command(before_long_help = "Examples:
   strongroom status
@@ -282,7 +284,7 @@ pub(crate) struct DevArgs {
     pub(crate) no_context: bool,
 }
 
-/// Of `serve` and `gateway`.
+/// Of `serve`, `gateway` and `relay`.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
     /// Configuration of the node

@@ -27,7 +27,7 @@ const START: Duration = Duration::from_secs(20);
 /// How long it may take to go down before it is killed: jobs get their grace from the warden.
 const STOP: Duration = Duration::from_secs(30);
 /// Users of the processes where root starts the node: above those that Debian gives out, below those of sandboxes.
-const USERS: [u32; 3] = [890_001, 890_002, 890_003];
+const USERS: [u32; 4] = [890_001, 890_002, 890_003, 890_004];
 /// Lines of each log shown when a start fails.
 const TAIL_LINES: usize = 8;
 /// Where the management plane of a development node listens: the kernel chooses the port.
@@ -103,11 +103,11 @@ fn configure(state: &Path, programs: &Path, args: &DevArgs) -> Result<(PathBuf, 
         kept = keep(&file, args.two_people)?;
     }
     let own = getuid().as_raw();
-    let [keeper, control, gateway] = if geteuid().is_root() { USERS } else { [own; 3] };
+    let [keeper, control, gateway, relay] = if geteuid().is_root() { USERS } else { [own; 4] };
     let text = format!(
         "# Written by `strongroom dev`, again at each start; what you set below {names} stays.\nversion = 1\nmode = \"dev\"\nnode = \"dev\"\n\
          state = {state}\nprograms = {programs}\n\n[users]\nkeeper = {keeper}\ncontrol = {control}\n\
-         gateway = {gateway}\noperator = {own}\n\n[gateway]\nlisten = \"{listen}\"\n\n\
+         gateway = {gateway}\nrelay = {relay}\noperator = {own}\n\n[gateway]\nlisten = \"{listen}\"\n\n\
          [management]\nlisten = \"{MANAGEMENT}\"\n\n[jobs]\nallow_host_image = true\n\n{kept}",
         names = KEPT.map(|name| format!("[{name}]")).join(", "),
         state = quoted(state)?,

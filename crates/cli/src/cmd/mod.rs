@@ -51,6 +51,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Dev(args) => return dev::run(&session, &args),
         Command::Serve(args) => return serve::control(&args),
         Command::Gateway(args) => return serve::gateway(&args),
+        Command::Relay(args) => return serve::relay(&args),
         Command::InspectChild(args) => return inspect::child(&args),
         Command::Completion { shell } => return completion::run(shell),
         Command::Audit(command) => match audit::run(&session, command)? {

@@ -1,4 +1,4 @@
-//! `strongroom serve` and `strongroom gateway`: the two unprivileged processes of a node.
+//! `strongroom serve`, `strongroom gateway` and `strongroom relay`: the unprivileged processes of a node.
 
 use std::path::Path;
 
@@ -39,5 +39,12 @@ pub(crate) fn control(args: &ConfigArgs) -> Result<Exit, Failure> {
 pub(crate) fn gateway(args: &ConfigArgs) -> Result<Exit, Failure> {
     keep_to_itself()?;
     gateway::run(read_config(&args.config)?).map_err(|e| Failure::explain(&e, Exit::Failed))?;
+    Ok(Exit::Done)
+}
+
+/// Runs the relay until it is told to end.
+pub(crate) fn relay(args: &ConfigArgs) -> Result<Exit, Failure> {
+    keep_to_itself()?;
+    relay::run(read_config(&args.config)?).map_err(|e| Failure::explain(&e, Exit::Failed))?;
     Ok(Exit::Done)
 }

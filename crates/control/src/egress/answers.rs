@@ -1,7 +1,8 @@
-//! Bytes of answers, which leave at the gateway: granted to it key by key, after they were taken into account here.
+//! Bytes that leave at the gateway, in answers, and at the relay: granted to it key by key, after they were taken into
+//! account here.
 //!
-//! What the gateway was granted and what it reports are reconciled by [`Book`], so that an end of either process frees
-//! nothing: bytes come out of an account again only when the gateway says that it will never send them.
+//! What each was granted and what it reports are reconciled by [`Book`], so that an end of any process frees nothing: bytes
+//! come out of an account again only when whoever was granted them says that it will never send them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use base::names::Name;
 use ops::List;
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use ops::lease::{Grant, Grants, Use, Uses};
+use ops::relay::{LOGIN_KEY, PROBE_KEY};
 use store::StoreError;
 use store::meta::Tx;
 use store::records::{ApiKey, KeyUse};
@@ -32,7 +34,65 @@ const LEASES_IN_A_CAP: u64 = 128;
 /// Pause after an exchange that failed.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// What the gateway told last.
+/// Who sends what is granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// The gateway: keys are those of endpoints.
+    Gateway,
+    /// The relay: keys are those of egresses.
+    Relay,
+}
+
+impl Sender {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "the gateway",
+            Self::Relay => "the relay",
+        }
+    }
+
+    fn exchange(self, node: &Node, grants: Grants) -> Result<Uses, Fail> {
+        if self == Self::Relay {
+            return node.relay.lease(grants);
+        }
+        let failed = |reason: String| Fail::unavailable("the gateway does not tell what left", reason);
+        match net::block_on(net::push::lease(&node.config.gateway_socket(), grants)) {
+            Ok(Ok(uses)) => Ok(uses),
+            Ok(Err(error)) => Err(failed(base::error::chain(&error))),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    /// Whose a key is; none where nobody's.
+    fn owner(self, node: &Node, key: u128) -> Result<Option<Owner>, Fail> {
+        if self == Self::Relay {
+            let platform = |name: &str| Owner {
+                actor: format!("platform:{name}"),
+                tenant: None,
+                asset: ("egress", name.to_owned()),
+            };
+            return Ok(match key {
+                LOGIN_KEY => Some(platform("login")),
+                PROBE_KEY => Some(platform("probe")),
+                _ => None,
+            });
+        }
+        let id = KeyId::from_bits(key);
+        let stored = node.meta.read(|tx| tx.find::<ApiKey>(&id)).map_err(store_fail)?;
+        let Some(KeyUse::Endpoint { tenant, .. }) = stored.map(|s| s.record.scope) else { return Ok(None) };
+        let asset = ("api_key", id.to_string());
+        Ok(Some(Owner { actor: format!("key:{id}"), tenant: Some(tenant), asset }))
+    }
+
+    fn told(self, node: &Node) -> &Granting {
+        match self {
+            Self::Gateway => &node.granting,
+            Self::Relay => &node.relaying,
+        }
+    }
+}
+
+/// What the gateway, or the relay, told last.
 #[derive(Debug, Default)]
 pub(crate) struct Granting(Mutex<Option<Told>>);
 
@@ -60,20 +120,29 @@ impl Granting {
     }
 }
 
+/// Whose bytes are sent under a key, in accounts and in events.
+#[derive(Debug, Clone)]
+struct Owner {
+    actor: String,
+    tenant: Option<Name>,
+    asset: (&'static str, String),
+}
+
 /// What is known of one key.
 #[derive(Debug, Clone)]
 struct Known {
     epoch: u64,
     book: Book,
-    tenant: Name,
+    owner: Owner,
     accounts: Vec<Whose>,
     /// The hour of the last refusal that the log tells of.
     refused: Option<u64>,
 }
 
-/// What is known of the gateway.
-#[derive(Debug, Default)]
+/// What is known of the gateway, or of the relay.
+#[derive(Debug)]
 struct Books {
+    of: Sender,
     boot: u128,
     keys: HashMap<u128, Known>,
 }
@@ -90,8 +159,7 @@ struct Plan {
 enum Stop {
     /// The log has to tell first that this account crosses its line.
     Tell {
-        key: u128,
-        tenant: Name,
+        owner: Box<Owner>,
         whose: Whose,
         bytes: u64,
     },
@@ -104,9 +172,9 @@ impl From<StoreError> for Stop {
     }
 }
 
-/// Grants the gateway what it may send, for as long as this process lives.
-pub(crate) fn keep_granting(node: &Arc<Node>) {
-    let mut books = Books::default();
+/// Grants the gateway, or the relay, what it may send, for as long as this process lives.
+pub(crate) fn keep_granting(node: &Arc<Node>, of: Sender) {
+    let mut books = Books { of, boot: 0, keys: HashMap::new() };
     // Above every exchange of an earlier control.
     let mut seq = now().as_millis();
     let (mut grants, mut failing) = (Vec::new(), false);
@@ -114,29 +182,21 @@ pub(crate) fn keep_granting(node: &Arc<Node>) {
         seq = seq.saturating_add(1);
         let said = Grants { seq, boot: books.boot, grants: List::clip(std::mem::take(&mut grants)) };
         // Where an answer did not come, grants may or may not have arrived; the next report tells.
-        let done = exchange(node, said).and_then(|uses| {
+        let done = of.exchange(node, said).and_then(|uses| {
             let next = books.settle(node, &uses)?;
-            node.granting.note(&uses);
+            of.told(node).note(&uses);
             Ok(next)
         });
         match done {
             Ok(next) => (grants, failing) = (next, false),
             Err(fail) => {
                 if !std::mem::replace(&mut failing, true) {
-                    crate::log::line("egress", &format!("the gateway is granted no bytes: {}", fail.line()));
+                    let who = of.name();
+                    crate::log::line("egress", &format!("{who} is granted no bytes: {}", fail.line()));
                 }
                 std::thread::sleep(PAUSE);
             }
         }
-    }
-}
-
-fn exchange(node: &Node, grants: Grants) -> Result<Uses, Fail> {
-    let failed = |reason: String| Fail::unavailable("the gateway does not tell what left", reason);
-    match net::block_on(net::push::lease(&node.config.gateway_socket(), grants)) {
-        Ok(Ok(uses)) => Ok(uses),
-        Ok(Err(error)) => Err(failed(base::error::chain(&error))),
-        Err(error) => Err(failed(error.to_string())),
     }
 }
 
@@ -169,7 +229,7 @@ impl Books {
     fn settle(&mut self, node: &Node, uses: &Uses) -> Result<Vec<Grant>, Fail> {
         if uses.boot != self.boot {
             // What another process had left can never be sent, and how much that was nobody knows: it stays counted.
-            *self = Self { boot: uses.boot, keys: HashMap::new() };
+            *self = Self { of: self.of, boot: uses.boot, keys: HashMap::new() };
         }
         let (hour, lease) = (hour(), lease(&node.config.egress));
         let mut settled = Vec::new();
@@ -197,8 +257,8 @@ impl Books {
             match done {
                 Ok(()) => break plan,
                 Err(Stop::Store(error)) => return Err(store_fail(error)),
-                Err(Stop::Tell { key, tenant, whose, bytes }) => {
-                    let alarm = told(EventKind::EgressAlarm, Outcome::Success, key, &tenant, &whose, bytes)?;
+                Err(Stop::Tell { owner, whose, bytes }) => {
+                    let alarm = told(EventKind::EgressAlarm, Outcome::Success, &owner, &whose, bytes)?;
                     node.keeper.append(alarm)?;
                     logged.insert(whose.name);
                 }
@@ -211,18 +271,16 @@ impl Books {
         Ok(plan.grants)
     }
 
-    /// A key as it stands after its report; none for one that opens no endpoint.
+    /// A key as it stands after its report; none for one of nobody.
     fn known(&self, node: &Node, told: &Use, hour: u64) -> Result<Option<(Known, Change)>, Fail> {
         if let Some(known) = self.keys.get(&told.key).filter(|known| known.epoch == told.epoch) {
             let (book, change) = known.book.settle(told.used, told.left, hour);
             return Ok(Some((Known { book, ..known.clone() }, change)));
         }
-        let id = KeyId::from_bits(told.key);
-        let stored = node.meta.read(|tx| tx.find::<ApiKey>(&id)).map_err(store_fail)?;
-        let Some(KeyUse::Endpoint { tenant, .. }) = stored.map(|s| s.record.scope) else { return Ok(None) };
+        let Some(owner) = self.of.owner(node, told.key)? else { return Ok(None) };
         let (book, change) = Book::adopt(told.used, told.left, hour);
-        let accounts = Whose::all(&node.config.egress, &format!("key:{id}"), Some(&tenant));
-        Ok(Some((Known { epoch: told.epoch, book, tenant, accounts, refused: None }, change)))
+        let accounts = Whose::all(&node.config.egress, &owner.actor, owner.tenant.as_ref());
+        Ok(Some((Known { epoch: told.epoch, book, owner, accounts, refused: None }, change)))
     }
 
     /// The log tells of a refusal once an hour for each key; the gateway tells of each.
@@ -238,7 +296,7 @@ impl Books {
             return Ok(());
         };
         let room = node.meta.read(|tx| whose.account(tx)).map_err(store_fail)?.room(whose.cap.bytes(), hour);
-        let event = told(EventKind::EgressRefuse, Outcome::Refused, key, &known.tenant, whose, bytes)?;
+        let event = told(EventKind::EgressRefuse, Outcome::Refused, &known.owner, whose, bytes)?;
         node.keeper.append(event.because(&over(whose, bytes, room).line()))?;
         known.refused = Some(hour);
         Ok(())
@@ -277,8 +335,8 @@ impl Plan {
                 for whose in &known.accounts {
                     let crosses = whose.account(tx)?.crosses(granted.bytes, whose.cap.bytes(), hour);
                     if crosses && !logged.contains(&whose.name) {
-                        let (tenant, whose) = (known.tenant.clone(), whose.clone());
-                        return Err(Stop::Tell { key, tenant, whose, bytes: granted.bytes });
+                        let (owner, whose) = (Box::new(known.owner.clone()), whose.clone());
+                        return Err(Stop::Tell { owner, whose, bytes: granted.bytes });
                     }
                 }
                 for whose in &known.accounts {
@@ -294,19 +352,12 @@ impl Plan {
 }
 
 /// What the log is told of an account.
-fn told(
-    kind: EventKind,
-    outcome: Outcome,
-    key: u128,
-    tenant: &Name,
-    whose: &Whose,
-    bytes: u64,
-) -> Result<Event, Fail> {
-    let id = KeyId::from_bits(key).to_string();
+fn told(kind: EventKind, outcome: Outcome, owner: &Owner, whose: &Whose, bytes: u64) -> Result<Event, Fail> {
+    let (asset, id) = &owner.asset;
     Ok(Event::new(kind, Phase::Observed, outcome, now().as_millis(), correlation()?)
-        .tenant(tenant.as_str())
-        .actor(&format!("key:{id}"))
-        .asset("api_key", &id, None)
+        .tenant(owner.tenant.as_ref().map_or("", Name::as_str))
+        .actor(&owner.actor)
+        .asset(asset, id, None)
         .severity(Severity::High)
         .detail("account", &whose.name)
         .detail("bytes", &bytes.to_string())

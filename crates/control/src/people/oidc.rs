@@ -14,6 +14,7 @@ use login::oidc::{
 };
 use net::ClientError;
 use net::outgoing::{Outcall, Outgoing};
+use ops::relay::Purpose;
 use store::records::{Subject, UserRole};
 
 use super::login::{Asks, Method, Progress};
@@ -22,6 +23,7 @@ use super::users::of_subject;
 use super::{Arc, Fail, Name, Node, asked_role, grants, now, of_record};
 use crate::clock::random;
 use crate::node::store_fail;
+use crate::relay::Relay;
 
 /// The authorities that a system trusts, where the configuration names no others.
 const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -50,7 +52,7 @@ pub(crate) struct Oidc {
 
 impl Oidc {
     /// As configured; nothing is asked of the provider yet, so that it may be down when the node starts.
-    pub(crate) fn open(config: &Config) -> Result<Option<Self>, Fail> {
+    pub(crate) fn open(config: &Config, relay: &Arc<Relay>) -> Result<Option<Self>, Fail> {
         let Some(settings) = &config.login.oidc else { return Ok(None) };
         let refuse = |why: String| Fail::explained(500, &OidcError::Settings(why));
         let ca = settings.ca_file.as_deref().unwrap_or(Path::new(SYSTEM_CA));
@@ -82,7 +84,7 @@ impl Oidc {
         });
         Ok(Some(Self {
             provider: provider.map_err(|e| Fail::explained(500, &e))?,
-            net: Net { outgoing },
+            net: Net { outgoing, relay: Arc::clone(relay) },
             grants: given.collect::<Result<_, Fail>>()?,
             second_factor: settings.second_factor.clone(),
             asking: Arc::default(),
@@ -269,6 +271,7 @@ fn refused(error: OidcError) -> Fail {
 #[derive(Debug)]
 struct Net {
     outgoing: Outgoing,
+    relay: Arc<Relay>,
 }
 
 impl Exchange for Net {
@@ -279,7 +282,6 @@ impl Exchange for Net {
         let call = Outcall {
             tls: ask.tls,
             host: &ask.host,
-            port: ask.port,
             authority: &ask.authority,
             method: if ask.form.is_some() { "POST" } else { "GET" },
             path: &ask.path,
@@ -291,7 +293,18 @@ impl Exchange for Net {
         // Handlers run on threads that may wait.
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|_| NoAnswer::Unreachable("no runtime to ask it on".to_owned()))?;
-        match runtime.block_on(self.outgoing.call(call)) {
+        let unreachable = |e: std::io::Error| NoAnswer::Unreachable(e.to_string());
+        let stream = self
+            .relay
+            .connect(Purpose::Login, &ask.host, ask.port)
+            .map_err(|fail| NoAnswer::Unreachable(fail.line()))?;
+        let stream = std::os::unix::net::UnixStream::from(stream);
+        stream.set_nonblocking(true).map_err(unreachable)?;
+        let answer = runtime.block_on(async {
+            let stream = tokio::net::UnixStream::from_std(stream).map_err(unreachable)?;
+            Ok(self.outgoing.call(stream, call).await)
+        });
+        match answer? {
             Ok((status, body)) => Ok(Answer { status, body }),
             Err(ClientError::TooLong { .. }) => Err(NoAnswer::TooLong),
             Err(error) => Err(NoAnswer::Unreachable(base::error::chain(&error))),

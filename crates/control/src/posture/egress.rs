@@ -1,13 +1,13 @@
 //! The probe of AC-10: it takes bytes out of the live accounts, within a cap and beyond it, asks how the gateway's answers
 //! are counted, and looks for ways around both.
 
-use std::net::UdpSocket;
 use std::sync::Arc;
 
 use base::ByteSize;
 use posture::{Outcome, Status};
 use store::records::{Model, ModelState};
 
+use super::outgoing::{Ways, ways};
 use super::planes::{Networks, networks};
 use super::probes::Seen;
 use crate::Fail;
@@ -17,7 +17,7 @@ use crate::node::{Node, correlation};
 
 /// The principal that the probe takes bytes out as. Its account shows in `access egress`, with nothing in it.
 const PROBE: &str = "probe:AC-10";
-/// The gateway tells every few seconds what left; what it told longer ago says nothing of now.
+/// Gateway and relay tell every few seconds what left; what they told longer ago says nothing of now.
 const TOLD_WITHIN_MS: u64 = 30_000;
 
 /// Takes out more than the cap.
@@ -56,15 +56,17 @@ pub(super) fn capped(node: &Arc<Node>) -> Result<Seen, Fail> {
             caps.total
         ),
     ];
-    let told = node.granting.last().filter(|told| now().millis_since(told.at) < TOLD_WITHIN_MS);
-    let Some(told) = told else {
-        return Ok(unknown("the gateway does not tell what leaves in answers", evidence));
-    };
-    evidence.push(format!(
-        "answers: the gateway spends bytes that were counted before; {} keys may send {} more without asking",
-        told.keys,
-        ByteSize::from_bytes(told.left)
-    ));
+    for (of, who, what) in [(&node.granting, "gateway", "answers"), (&node.relaying, "relay", "connections")]
+    {
+        let Some(told) = of.last().filter(|told| now().millis_since(told.at) < TOLD_WITHIN_MS) else {
+            return Ok(unknown(&format!("the {who} does not tell what leaves"), evidence));
+        };
+        evidence.push(format!(
+            "{what}: the {who} spends bytes that were counted before; {} keys may send {} more without asking",
+            told.keys,
+            ByteSize::from_bytes(told.left)
+        ));
+    }
     let (all, running) = match networks(node)? {
         Networks::None { all, running } => (all, running),
         Networks::Of(name) => {
@@ -78,13 +80,10 @@ pub(super) fn capped(node: &Arc<Node>) -> Result<Seen, Fail> {
         "{all} sandboxes, of which {running} run: none has a network to send DNS, ICMP or anything by"
     ));
     evidence.push(unalarmed(node)?);
-    if UdpSocket::bind(("127.0.0.1", 0)).is_ok() {
-        return Ok(unknown(
-            "the API and the gateway are held by caps, but processes of the platform with a network may open connections \
-             of their own, which nothing counts: let a firewall of the host drop what the users of control and gateway \
-             send, except answers on their listeners and to the OpenID provider",
-            evidence,
-        ));
+    match ways(node)? {
+        Ways::None(seen) => evidence.push(seen),
+        Ways::Unknown(reason) => return Ok(unknown(&reason, evidence)),
+        Ways::This(way) => return Ok(Seen::Broken(way, evidence)),
     }
     Ok(Seen::Holds(
         "what leaves is counted, refused beyond a cap, and has no other way out".to_owned(),

@@ -2,6 +2,7 @@
 //! one that has ended, and a key that it took from somebody else.
 
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use base::id::{JobId, KeyId};
@@ -9,9 +10,10 @@ use base::names::Name;
 use net::apikey::ApiKey;
 use net::block_on;
 use net::client::TlsRefusal;
-use net::https::{Target, request};
+use net::https::{Target, request_over};
 use net::identity::{Holder, ProvenKey, Services, SpiffeId, new_key};
 use net::{Call, ClientError};
+use ops::relay::Purpose;
 use posture::{Outcome, Status};
 use store::StoreError;
 use store::records::{ApiKey as Key, KeyRole, KeyUse, Service};
@@ -20,6 +22,7 @@ use super::probes::Seen;
 use crate::clock::{now, random};
 use crate::node::{Node, store_fail};
 use crate::plane::Plane;
+use crate::relay::Relay;
 use crate::{Fail, endpoints};
 
 /// How long a key and certificates of the probe are good, should it end before it takes them back.
@@ -47,7 +50,8 @@ struct Listener {
 }
 
 impl Listener {
-    fn call(&self, bearer: Option<&str>, identity: Option<&(String, String)>) -> Result<Met, Fail> {
+    /// By way of the relay: this process makes no connections.
+    fn call(&self, relay: &Relay, bearer: Option<&str>, identity: Option<&Pair>) -> Result<Met, Fail> {
         let target = match identity {
             None => Target::new(self.address, "localhost", &self.authority),
             Some((certificate, key)) => {
@@ -58,8 +62,16 @@ impl Listener {
         let bearer = bearer.map(|key| format!("Bearer {key}"));
         let headers: Vec<(&str, &str)> =
             bearer.iter().map(|value| ("authorization", value.as_str())).collect();
-        let met = block_on(request(&target, Call { headers: &headers, ..Call::get(self.path) }));
-        match met.map_err(|e| Fail::internal("no runtime for the probe's calls", e))? {
+        let host = self.address.ip().to_string();
+        let stream = UnixStream::from(relay.connect(Purpose::Probe, &host, self.address.port())?);
+        let failed = |e: std::io::Error| Fail::internal("the probe's stream cannot be used", e);
+        stream.set_nonblocking(true).map_err(failed)?;
+        let met = block_on(async {
+            let stream = tokio::net::UnixStream::from_std(stream).map_err(failed)?;
+            let call = Call { headers: &headers, ..Call::get(self.path) };
+            Ok(request_over(stream, &target, call).await)
+        });
+        match met.map_err(|e| Fail::internal("no runtime for the probe's calls", e))?? {
             Ok(reply) => Ok(Met::Status(reply.status)),
             Err(error) if matches!(error.tls_refusal(), Some(TlsRefusal::Client(_))) => Ok(Met::NoHandshake),
             Err(error) => Err(unreachable(self, &error)),
@@ -85,7 +97,7 @@ pub(super) fn mutual(node: &Arc<Node>) -> Result<Seen, Fail> {
     let strangers = strangers(node, plane)?;
     for listener in &listeners {
         for (what, identity) in &strangers {
-            let met = listener.call(None, identity.as_ref())?;
+            let met = listener.call(&node.relay, None, identity.as_ref())?;
             match met {
                 Met::NoHandshake | Met::Status(401) => {}
                 Met::Status(200..=399 | 403) => {
@@ -160,7 +172,7 @@ fn itself(node: &Node, plane: &Plane, listener: Option<&Listener>) -> Result<Str
     let name: Name = node.config.node.parse().map_err(|e| Fail::internal("the node's name cannot be", e))?;
     let id = plane.services.id_of(Holder::Node(name));
     let own = certificate(&plane.services, &id, 0)?;
-    match listener.map(|listener| listener.call(None, Some(&own))).transpose()? {
+    match listener.map(|listener| listener.call(&node.relay, None, Some(&own))).transpose()? {
         Some(Met::Status(200)) => Ok(format!("positive control: {id} is let in, with the role `node`")),
         met => Err(Fail::internal(
             "not even the node's own certificate is let in, so the refusals say nothing",
@@ -234,7 +246,7 @@ fn stolen(
         tx.of(&service.tenant).insert(&record)
     };
     node.meta.transaction::<_, StoreError>(rows).map_err(store_fail)?;
-    let met = carry(plane, listener, &service, &key.text());
+    let met = carry((&node.relay, plane), listener, &service, &key.text());
     let removed = node.meta.transaction::<_, StoreError>(|tx| {
         let rows = tx.of(&service.tenant);
         if let Some(stored) = rows.get::<Key>(&record.id)? {
@@ -267,14 +279,19 @@ fn stolen(
 }
 
 /// Calls with a key alone, with the certificate of another service, and with that of its own.
-fn carry(plane: &Plane, listener: &Listener, service: &Service, key: &str) -> Result<(Met, Met, Met), Fail> {
+fn carry(
+    (relay, plane): (&Relay, &Plane),
+    listener: &Listener,
+    service: &Service,
+    key: &str,
+) -> Result<(Met, Met, Met), Fail> {
     let other = nobody()?;
     let own = certificate(&plane.services, &plane.services.id(&service.tenant, &service.name), 0)?;
     let another = certificate(&plane.services, &plane.services.id(&service.tenant, &other), 0)?;
     Ok((
-        listener.call(Some(key), None)?,
-        listener.call(Some(key), Some(&another))?,
-        listener.call(Some(key), Some(&own))?,
+        listener.call(relay, Some(key), None)?,
+        listener.call(relay, Some(key), Some(&another))?,
+        listener.call(relay, Some(key), Some(&own))?,
     ))
 }
 

@@ -4,6 +4,7 @@ mod egress;
 mod host;
 mod identities;
 mod operations;
+mod outgoing;
 mod people;
 mod planes;
 mod probes;

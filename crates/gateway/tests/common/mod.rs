@@ -166,7 +166,7 @@ impl Node {
         let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(dir.path()).unwrap());
         let text = format!(
             "version = 1\nmode = \"dev\"\nnode = \"dev\"\nstate = \"{0}\"\nprograms = \"{0}\"\n[users]\nkeeper = {uid}\n\
-             control = {uid}\ngateway = {uid}\noperator = {uid}\n[gateway]\nlisten = \"127.0.0.1:0\"\n[jobs]\n",
+             control = {uid}\ngateway = {uid}\nrelay = {uid}\noperator = {uid}\n[gateway]\nlisten = \"127.0.0.1:0\"\n[jobs]\n",
             dir.path().display()
         );
         let config = Config::parse("test", &text).unwrap();

@@ -157,3 +157,41 @@ fn the_lists_stay_within_their_caps() {
         assert!(allowed <= cap, "{profile:?} allows {allowed} calls");
     }
 }
+
+#[test]
+fn who_has_listeners_makes_local_sockets_and_no_others() {
+    let nr = |call: i64| u32::try_from(call).unwrap();
+    let arg = |i: usize, v: u64| {
+        let mut args = [0; 6];
+        args[i] = v;
+        args
+    };
+    for (of, families) in [(Sealed::Local, &[1u64][..]), (Sealed::Relay, &[1, 2, 10, 16])] {
+        let program = sealed(of);
+        for family in 0..64 {
+            let expected = if families.contains(&family) { ALLOW } else { EPERM };
+            assert_eq!(
+                run(&program, ARCH, nr(libc::SYS_socket), arg(0, family)),
+                expected,
+                "{of:?} {family}"
+            );
+        }
+        // Sending that connects.
+        for (call, flags) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
+            assert_eq!(run(&program, ARCH, nr(call), arg(flags, 0x2000_0000)), EPERM);
+            assert_eq!(run(&program, ARCH, nr(call), arg(flags, 0x2000_4000)), EPERM);
+            assert_eq!(run(&program, ARCH, nr(call), arg(flags, 0x4000)), ALLOW);
+        }
+        assert_eq!(run(&program, ARCH, nr(libc::SYS_io_uring_setup), [0; 6]), ENOSYS);
+        for call in [libc::SYS_execve, libc::SYS_execveat, libc::SYS_ptrace, libc::SYS_pidfd_getfd] {
+            assert_eq!(run(&program, ARCH, nr(call), [0; 6]), EPERM);
+        }
+        for call in [libc::SYS_read, libc::SYS_connect, libc::SYS_accept4, libc::SYS_clone3] {
+            assert_eq!(run(&program, ARCH, nr(call), [0; 6]), ALLOW);
+        }
+        let listen = if of == Sealed::Relay { EPERM } else { ALLOW };
+        assert_eq!(run(&program, ARCH, nr(libc::SYS_listen), [0; 6]), listen);
+        assert_eq!(run(&program, 0x4000_0003, 102, [0; 6]), KILL, "socketcall of the old ABI");
+        assert_eq!(run(&program, ARCH, X32 + nr(libc::SYS_socket), arg(0, 2)), KILL);
+    }
+}

@@ -3,7 +3,7 @@ use super::*;
 fn state(dir: &Path) -> State {
     let text = format!(
         "version = 1\nmode = \"dev\"\nnode = \"n\"\nstate = \"{}\"\nprograms = \"/p\"\n\
-         [users]\nkeeper = 1\ncontrol = 2\ngateway = 3\noperator = 0\n\
+         [users]\nkeeper = 1\ncontrol = 2\ngateway = 3\nrelay = 4\noperator = 0\n\
          [gateway]\nlisten = \"127.0.0.1:0\"\n[jobs]\n",
         dir.display()
     );

@@ -3,7 +3,7 @@ use super::*;
 fn config(state: &Path, mode: &str) -> Config {
     let text = format!(
         "version = 1\nmode = \"{mode}\"\nnode = \"n\"\nstate = \"{}\"\nprograms = \"/p\"\n\
-         [users]\nkeeper = 1\ncontrol = 2\ngateway = 3\noperator = 0\n\
+         [users]\nkeeper = 1\ncontrol = 2\ngateway = 3\nrelay = 4\noperator = 0\n\
          [gateway]\nlisten = \"127.0.0.1:0\"\n[jobs]\n",
         state.display()
     );

@@ -37,7 +37,7 @@ impl Node {
         let uid = rustix::process::geteuid().as_raw();
         let text = format!(
             "version = 1\nmode = \"{mode}\"\nnode = \"n\"\nstate = \"{}\"\nprograms = \"/p\"\n\
-             [users]\nkeeper = {uid}\ncontrol = {uid}\ngateway = {uid}\noperator = {uid}\n\
+             [users]\nkeeper = {uid}\ncontrol = {uid}\ngateway = {uid}\nrelay = {uid}\noperator = {uid}\n\
              [gateway]\nlisten = \"127.0.0.1:0\"\n[jobs]\n",
             self.path("state").display()
         );

@@ -71,7 +71,6 @@ impl Exchange for Net {
         let call = Outcall {
             tls: ask.tls,
             host: &ask.host,
-            port: ask.port,
             authority: &ask.authority,
             method: if ask.form.is_some() { "POST" } else { "GET" },
             path: &ask.path,
@@ -80,7 +79,13 @@ impl Exchange for Net {
             within: Duration::from_secs(2),
             limit: ask.limit,
         };
-        match self.runtime.block_on(self.outgoing.call(call)) {
+        let answer = self.runtime.block_on(async {
+            let stream = tokio::net::TcpStream::connect((&*ask.host, ask.port))
+                .await
+                .map_err(|e| NoAnswer::Unreachable(e.to_string()))?;
+            Ok(self.outgoing.call(stream, call).await)
+        });
+        match answer? {
             Ok((status, body)) => Ok(Answer { status, body }),
             Err(ClientError::TooLong { .. }) => Err(NoAnswer::TooLong),
             Err(error) => Err(NoAnswer::Unreachable(base::error::chain(&error))),

@@ -8,8 +8,10 @@ use base::Digest;
 
 use super::event;
 use crate::keeper::{self, Generation, Role, Scope, SignKind};
+use crate::lease::{Grant, Grants, Use, Uses};
 use crate::receipt::Receipt;
 use crate::recovery::{Act, Holder, Proof, Safe, State, Window};
+use crate::relay::{self, Answer, Destination, Egress, Order, Purpose, Reach};
 use crate::warden::{
     Call, EnvVar, Feature, FeatureState, HeldSocket, Image, Input, InputKind, Limits, Operation, Profile,
     Program, RunKind, Signal,
@@ -249,6 +251,52 @@ fn keeper_answers() -> Vec<keeper::Response> {
     ]
 }
 
+fn relay_orders() -> Vec<Order> {
+    let to = Destination { host: Text::clip("hub.example"), port: 443, reach: Reach::Public };
+    let egress = Egress { key: 7, name: Text::clip("hub"), to };
+    let grant = Grant { key: 7, bytes: 1 << 20, low: 1 << 19, refused: false };
+    vec![
+        Order::Connect { purpose: Purpose::Login, host: Text::clip("id.example"), port: 443 },
+        Order::Open {
+            run: 1,
+            tenant: Text::clip("acme"),
+            actor: Text::clip("job:job_1"),
+            egresses: List::clip(vec![egress]),
+        },
+        Order::Close { run: 1 },
+        Order::Revoke { key: 7 },
+        Order::Lease { grants: Grants { seq: 1, boot: 2, grants: List::clip(vec![grant]) } },
+    ]
+}
+
+fn relay_answers() -> Vec<Answer> {
+    let used = Use { key: 7, epoch: 1, used: 2, left: 3, asked: 4 };
+    vec![
+        Answer::Done {},
+        Answer::Refused { code: Text::clip("SR-RLY-0001"), detail: Text::clip("why") },
+        Answer::Uses { uses: Uses { boot: 2, seq: 1, uses: List::clip(vec![used]) } },
+    ]
+}
+
+#[test]
+fn the_largest_orders_to_the_relay_fit_a_message() {
+    let to = Destination { host: Text::clip(&"h".repeat(253)), port: 443, reach: Reach::Node };
+    let egress = Egress { key: u128::MAX, name: Text::clip(&"n".repeat(63)), to };
+    let open = Order::Open {
+        run: u128::MAX,
+        tenant: Text::clip(&"t".repeat(63)),
+        actor: Text::clip(&"a".repeat(128)),
+        egresses: List::clip(vec![egress; relay::EGRESSES_MAX]),
+    };
+    assert!(to_bytes(&open).len() <= crate::MESSAGE_MAX / 2);
+    let used = Use { key: u128::MAX, epoch: u64::MAX, used: 1, left: 1, asked: 1 };
+    let uses = Uses { boot: 1, seq: 1, uses: List::clip(vec![used; relay::LEASES_MAX]) };
+    assert!(to_bytes(&Answer::Uses { uses }).len() <= crate::MESSAGE_MAX);
+    let grant = Grant { key: u128::MAX, bytes: 1, low: 1, refused: true };
+    let grants = Grants { seq: 1, boot: 1, grants: List::clip(vec![grant; relay::LEASES_MAX]) };
+    assert!(to_bytes(&Order::Lease { grants }).len() <= crate::MESSAGE_MAX);
+}
+
 /// Name, first byte of a fuzzer's input (`fuzz/fuzz_targets/ops.rs`), and each message with its tag.
 type Kind = (&'static str, u8, Vec<(u8, Vec<u8>)>);
 
@@ -261,13 +309,21 @@ fn kinds() -> Vec<Kind> {
         ("warden-answer", 1, of(&warden_answers(), warden::Response::tag)),
         ("keeper-request", 2, of(&requests(), keeper::Request::tag)),
         ("keeper-answer", 3, of(&keeper_answers(), keeper::Response::tag)),
+        ("relay-order", 8, of(&relay_orders(), Order::tag)),
+        ("relay-answer", 9, of(&relay_answers(), Answer::tag)),
     ]
 }
 
 #[test]
 fn every_kind_of_message_is_here() {
-    let closed: [&[u8]; 4] =
-        [Operation::TAGS, warden::Response::TAGS, keeper::Request::TAGS, keeper::Response::TAGS];
+    let closed: [&[u8]; 6] = [
+        Operation::TAGS,
+        warden::Response::TAGS,
+        keeper::Request::TAGS,
+        keeper::Response::TAGS,
+        Order::TAGS,
+        Answer::TAGS,
+    ];
     for ((name, _, messages), tags) in kinds().iter().zip(closed) {
         let here: BTreeSet<u8> = messages.iter().map(|(tag, _)| *tag).collect();
         assert_eq!(here, tags.iter().copied().collect(), "{name}");
@@ -281,6 +337,8 @@ fn again(kind: u8, bytes: &[u8]) -> Option<Vec<u8>> {
         0 => from_bytes::<Call>(bytes).ok().map(|m| to_bytes(&m)),
         1 => from_bytes::<warden::Response>(bytes).ok().map(|m| to_bytes(&m)),
         2 => from_bytes::<keeper::Request>(bytes).ok().map(|m| to_bytes(&m)),
+        8 => from_bytes::<Order>(bytes).ok().map(|m| to_bytes(&m)),
+        9 => from_bytes::<Answer>(bytes).ok().map(|m| to_bytes(&m)),
         _ => from_bytes::<keeper::Response>(bytes).ok().map(|m| to_bytes(&m)),
     }
 }

@@ -9,9 +9,9 @@ pub(crate) mod runtime;
 mod states;
 
 /// Users of the test node: three of their own, or without root this one for all.
-fn users() -> (u32, u32, u32) {
+fn users() -> (u32, u32, u32, u32) {
     let own = rustix::process::geteuid().as_raw();
-    if own == 0 { (61_001, 61_002, 61_003) } else { (own, own, own) }
+    if own == 0 { (61_001, 61_002, 61_003, 61_004) } else { (own, own, own, own) }
 }
 
 /// The configuration that every process is given.
@@ -52,10 +52,10 @@ pub(crate) fn main() -> ExitCode {
     for name in ["strongroom-keeper", "strongroom", "strongroom-porter", "strongroom-runtime"] {
         std::fs::copy(&own, programs.join(name)).unwrap();
     }
-    let (keeper, control, gateway) = users();
+    let (keeper, control, gateway, relay) = users();
     let config = format!(
         "version = 1\nmode = \"dev\"\nnode = \"test\"\nstate = {state:?}\nprograms = {programs:?}\n\
-         [users]\nkeeper = {keeper}\ncontrol = {control}\ngateway = {gateway}\noperator = 0\n\
+         [users]\nkeeper = {keeper}\ncontrol = {control}\ngateway = {gateway}\nrelay = {relay}\noperator = 0\n\
          [gateway]\nlisten = \"127.0.0.1:0\"\n[jobs]\n"
     );
     let file = state.join("strongroom.toml");

@@ -218,7 +218,7 @@ fn diagnostics(control: &Control) {
     assert_eq!((process.uid, process.capabilities), (rustix::process::geteuid().as_raw(), 0));
     assert!(process.no_new_privileges);
     let names: Vec<_> = seen.services.iter().map(|s| s.service.name()).collect();
-    assert_eq!(names, ["warden", "keeper", "control", "gateway"]);
+    assert_eq!(names, ["warden", "keeper", "control", "gateway", "relay"]);
     let warden = seen.services.iter().next().unwrap().process.as_ref().unwrap();
     assert!(!super::separated() || warden.bounding.count_ones() == 10, "{:x}", warden.bounding);
     assert_eq!(seen.programs.len(), 5);

@@ -1,23 +1,39 @@
-//! Bytes that may leave, key by key: control grants them after it took them into account, an answer spends them before
-//! its first byte is sent.
+//! Bytes that may leave, key by key: control grants them after it took them into account, whoever sends them spends them
+//! before the first is sent. Spoken in [`ops::lease`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use base::id::EventId;
 use ops::List;
 use ops::lease::{Grant, Grants, Use, Uses};
 use tokio::sync::Notify;
 
-use crate::clock;
 use crate::limits::{LEASE_EVERY, LEASE_IDLE, LEASE_REFUSED, LEASE_TIMEOUT};
-use crate::policy::{Holder, Policies};
-use crate::problem::Refusal;
 
-/// The bytes of one key. They outlive policy pushes, as its quota does.
+/// Who has the leases of keys.
+pub trait Held {
+    /// All of them, with their keys.
+    fn leases(&self) -> Vec<(u128, Arc<Lease>)>;
+
+    /// Those of one key, if it is known.
+    fn lease(&self, key: u128) -> Option<Arc<Lease>> {
+        self.leases().into_iter().find(|(of, _)| *of == key).map(|(_, lease)| lease)
+    }
+}
+
+/// Why bytes may not leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotSpent {
+    /// Control granted no more: a cap.
+    Refused,
+    /// Control said nothing in time.
+    NoGrant,
+}
+
+/// The bytes of one key.
 #[derive(Debug)]
-pub(crate) struct Lease {
+pub struct Lease {
     epoch: u64,
     state: Mutex<State>,
     granted: Notify,
@@ -110,49 +126,51 @@ impl Lease {
 
 /// What all leases have in common.
 #[derive(Debug)]
-pub(crate) struct Leases {
+pub struct Leases {
     boot: u128,
+    clock: fn() -> Instant,
     epochs: AtomicU64,
     /// The last exchange that was taken.
     seq: Mutex<u64>,
     lacking: Notify,
 }
 
-impl Default for Leases {
-    fn default() -> Self {
-        let boot = EventId::new(clock::now(), clock::random()).bits();
-        Self { boot, epochs: AtomicU64::new(0), seq: Mutex::new(0), lacking: Notify::new() }
-    }
-}
-
 impl Leases {
-    /// A lease without bytes, for a key that is new here.
-    pub(crate) fn lease(&self) -> Arc<Lease> {
-        Arc::new(Lease::new(self.epochs.fetch_add(1, Ordering::AcqRel), clock::tick()))
+    /// Of the process that `boot` names and no other.
+    pub fn new(boot: u128, clock: fn() -> Instant) -> Self {
+        Self { boot, clock, epochs: AtomicU64::new(0), seq: Mutex::new(0), lacking: Notify::new() }
     }
 
-    /// Spends an answer's bytes, or says why it cannot be sent.
-    pub(crate) async fn spend(&self, holder: &Holder, bytes: u64) -> Result<(), Refusal> {
-        match self.spend_now(&holder.lease, bytes) {
+    /// A lease without bytes, for a key that is new here.
+    pub fn lease(&self) -> Arc<Lease> {
+        Arc::new(Lease::new(self.epochs.fetch_add(1, Ordering::AcqRel), (self.clock)()))
+    }
+
+    /// Spends bytes, or says why they cannot be sent.
+    ///
+    /// # Errors
+    /// [`NotSpent`].
+    pub async fn spend(&self, lease: &Lease, bytes: u64) -> Result<(), NotSpent> {
+        match self.spend_now(lease, bytes) {
             Some(spent) => spent,
-            None => self.spend_when_granted(&holder.lease, bytes).await,
+            None => self.spend_when_granted(lease, bytes).await,
         }
     }
 
     /// Spends what is there; none if control has to grant more first, and was told.
-    fn spend_now(&self, lease: &Lease, bytes: u64) -> Option<Result<(), Refusal>> {
-        let spent = lease.spend(bytes, clock::tick());
+    fn spend_now(&self, lease: &Lease, bytes: u64) -> Option<Result<(), NotSpent>> {
+        let spent = lease.spend(bytes, (self.clock)());
         if matches!(spent, Spent::Lacking | Spent::Yes { low: true }) {
             self.lacking.notify_one();
         }
         match spent {
             Spent::Yes { .. } => Some(Ok(())),
-            Spent::Refused => Some(Err(Refusal::Egress)),
+            Spent::Refused => Some(Err(NotSpent::Refused)),
             Spent::Lacking => None,
         }
     }
 
-    async fn spend_when_granted(&self, lease: &Lease, bytes: u64) -> Result<(), Refusal> {
+    async fn spend_when_granted(&self, lease: &Lease, bytes: u64) -> Result<(), NotSpent> {
         let granted = async {
             loop {
                 // Listens before it looks, so that no grant is missed.
@@ -164,11 +182,11 @@ impl Leases {
                 }
             }
         };
-        tokio::time::timeout(LEASE_TIMEOUT, granted).await.unwrap_or(Err(Refusal::NoGrant))
+        tokio::time::timeout(LEASE_TIMEOUT, granted).await.unwrap_or(Err(NotSpent::NoGrant))
     }
 
     /// Takes grants, and answers when a key lacks bytes or enough time has gone by.
-    pub(crate) async fn exchange(&self, grants: Grants, policies: &Policies) -> Uses {
+    pub async fn exchange(&self, grants: Grants, held: &impl Held) -> Uses {
         let mine = grants.boot == self.boot;
         let seq = {
             let mut last = self.seq.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,17 +195,19 @@ impl Leases {
             }
             *last = grants.seq;
             if mine {
-                let now = clock::tick();
+                let now = (self.clock)();
                 for grant in grants.grants.iter() {
                     // To a key that is gone nothing is granted, and what it does not report control takes back.
-                    policies.with_lease(grant.key, |lease| lease.grant(grant, now));
+                    if let Some(lease) = held.lease(grant.key) {
+                        lease.grant(grant, now);
+                    }
                 }
             }
             grants.seq
         };
         if mine {
             let lacking = async {
-                while !policies.leases().iter().any(|(_, lease)| lease.is_needy()) {
+                while !held.leases().iter().any(|(_, lease)| lease.is_needy()) {
                     self.lacking.notified().await;
                 }
             };
@@ -198,8 +218,8 @@ impl Leases {
             // Another control has come since, and this one may have been woken in its place.
             self.lacking.notify_one();
         }
-        let now = clock::tick();
-        let uses = policies.leases().iter().filter_map(|(key, lease)| lease.report(*key, now)).collect();
+        let now = (self.clock)();
+        let uses = held.leases().iter().filter_map(|(key, lease)| lease.report(*key, now)).collect();
         Uses { boot: self.boot, seq, uses: List::clip(uses) }
     }
 }
@@ -209,6 +229,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    mod clock {
+        #[expect(clippy::disallowed_methods, reason = "a test has a clock of its own")]
+        pub(super) fn tick() -> std::time::Instant {
+            std::time::Instant::now()
+        }
+    }
 
     fn grant(bytes: u64, low: u64, refused: bool) -> Grant {
         Grant { key: 1, bytes, low, refused }
@@ -245,15 +272,14 @@ mod tests {
 
     #[test]
     fn without_a_word_of_control_nothing_leaves() {
-        let leases = Leases::default();
+        let leases = Leases::new(1, clock::tick);
         let lease = leases.lease();
-        let holder = crate::refused::tests::holding(1, Arc::clone(&lease));
-        let spent = net::block_on(leases.spend(&holder, 1)).unwrap();
-        assert_eq!(spent, Err(Refusal::NoGrant));
+        let spent = crate::block_on(leases.spend(&lease, 1)).unwrap();
+        assert_eq!(spent, Err(NotSpent::NoGrant));
         // Nothing to send needs no word.
-        assert_eq!(net::block_on(leases.spend(&holder, 0)).unwrap(), Ok(()));
+        assert_eq!(crate::block_on(leases.spend(&lease, 0)).unwrap(), Ok(()));
         lease.grant(&grant(1, 0, false), clock::tick());
-        assert_eq!(net::block_on(leases.spend(&holder, 1)).unwrap(), Ok(()));
+        assert_eq!(crate::block_on(leases.spend(&lease, 1)).unwrap(), Ok(()));
     }
 
     #[test]

@@ -6,9 +6,9 @@ mod people;
 mod policy;
 mod recovery;
 mod release;
+mod revocation;
 #[cfg(test)]
 pub(crate) mod tests;
-mod trust;
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub(crate) use people::*;
 pub(crate) use policy::{PolicyCommand, RulesOf};
 pub(crate) use recovery::{BreakGlassCommand, Codes, SafeModeCommand};
 pub(crate) use release::{ChangeArgs, ReleaseCommand};
-pub(crate) use trust::RevocationCommand;
+pub(crate) use revocation::RevocationCommand;
 
 use crate::output::Format;
 use crate::progress::Mode;

@@ -12,6 +12,12 @@ fuzz_target!(|input: &[u8]| {
     let name = NAMES[usize::from(*first) % NAMES.len()];
     let limits = Limits { pickle_opcodes: 1 << 20, zip_inflated: 64 << 20, ..Limits::default() };
     let report = inspect_bytes(name, bytes, &limits);
-    let bad = report.findings.iter().any(|finding| finding.severity > Severity::Notice);
-    assert_eq!(report.verdict == Verdict::Refuse, bad);
+    let worst = report.findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Notice);
+    let verdict = match worst {
+        Severity::Notice => Verdict::Load,
+        Severity::Risk => Verdict::LoadWithPolicy,
+        _ => Verdict::Refuse,
+    };
+    assert_eq!(report.verdict, verdict);
+    assert!(verdict != Verdict::Load || report.risks().next().is_none());
 });

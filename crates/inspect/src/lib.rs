@@ -1,5 +1,6 @@
 //! **What.** Decides whether a model file may be loaded, from its bytes alone: `load` only when a strict
-//! reader accounts for the file to its last byte and nothing in it can run code.
+//! reader accounts for the file to its last byte and nothing in it can run code; `load-with-policy` when it
+//! is well-formed and carries a named risk that a policy has to accept.
 //!
 //! **Why.** A model file can run code in the program that opens it (pickle), be read differently by two
 //! readers (ZIP, safetensors, protobuf), or make its reader allocate without bound. The platform verifies
@@ -29,7 +30,7 @@ mod torch;
 mod zip;
 
 pub use limits::Limits;
-pub use report::{Finding, Format, RULES, Report, Rule, Severity, TensorInfo, Verdict};
+pub use report::{Finding, Format, RULES, Report, Risk, Rule, Severity, TensorInfo, Verdict};
 
 use crate::sniff::Claim;
 

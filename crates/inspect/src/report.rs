@@ -1,5 +1,7 @@
 //! What an inspection says: format, verdict, findings with stable codes, tensors.
 
+use std::collections::BTreeSet;
+
 use base::TensorDigest;
 
 use crate::limits;
@@ -9,8 +11,8 @@ use crate::limits;
 pub enum Verdict {
     /// Every byte is accounted for and nothing in it can run code.
     Load,
-    /// A named risk that only a tenant's policy can accept. No rule of this version gives it; a consumer
-    /// treats it as a refusal unless it holds such a policy.
+    /// Well-formed, with a named [`Risk`] that only a tenant's policy can accept. A consumer treats it as a
+    /// refusal unless it holds a policy that accepts every risk of the report.
     LoadWithPolicy,
     /// Not to be loaded.
     Refuse,
@@ -67,11 +69,59 @@ impl Format {
     }
 }
 
-/// How bad a finding is. Everything but a notice refuses the file.
+/// What a policy can accept by name. The words are part of policies and receipts: append-only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Risk {
+    /// A bare HDF5 file: clean, but its libraries follow links, filters and configurations that files can hold.
+    Hdf5,
+    /// A torch file of before 1.6, five pickles in a row.
+    LegacyTorch,
+    /// A pickle that names globals outside the start list.
+    PickleGlobal,
+    /// A `TensorFlow` graph of listed operators.
+    SavedModel,
+    /// An ONNX model with operators of a custom domain.
+    OnnxCustomDomain,
+    /// A `TensorFlow` Lite model with custom operators.
+    TfliteCustomOperator,
+}
+
+impl Risk {
+    /// Every risk, in the order of the enum.
+    pub const ALL: &[Self] = &[
+        Self::Hdf5,
+        Self::LegacyTorch,
+        Self::PickleGlobal,
+        Self::SavedModel,
+        Self::OnnxCustomDomain,
+        Self::TfliteCustomOperator,
+    ];
+
+    /// The word used in policies, reports and receipts.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hdf5 => "hdf5",
+            Self::LegacyTorch => "legacy-torch",
+            Self::PickleGlobal => "pickle-global",
+            Self::SavedModel => "saved-model",
+            Self::OnnxCustomDomain => "onnx-custom-domain",
+            Self::TfliteCustomOperator => "tflite-custom-operator",
+        }
+    }
+
+    /// The risk of a word, spelt exactly so.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|risk| risk.as_str() == name)
+    }
+}
+
+/// How bad a finding is. A risk needs a policy; what is worse refuses the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Worth knowing; does not change the verdict.
     Notice,
+    /// A named [`Risk`], which only a policy can accept.
+    Risk,
     /// Not a format that this inspector can vouch for.
     Unsupported,
     /// Not a well-formed file of its format, or above a limit.
@@ -85,6 +135,7 @@ impl Severity {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Notice => "notice",
+            Self::Risk => "risk",
             Self::Unsupported => "unsupported",
             Self::Malformed => "malformed",
             Self::Hostile => "hostile",
@@ -99,6 +150,8 @@ pub struct Finding {
     pub code: &'static str,
     /// How bad it is.
     pub severity: Severity,
+    /// The risk to accept; of findings with [`Severity::Risk`] alone.
+    pub risk: Option<Risk>,
     /// Byte offset in the file where it was seen.
     pub offset: u64,
     /// What was seen, in a sentence; input stands in back-ticks.
@@ -112,6 +165,7 @@ impl Finding {
         Self {
             code: rule.code,
             severity: rule.severity,
+            risk: rule.risk,
             offset,
             explanation: explanation.into(),
             remedy: rule.remedy,
@@ -151,6 +205,8 @@ pub struct Report {
     /// The training step that a torch checkpoint tells under one of [`limits::STEP_KEYS`]. A claim of who
     /// wrote the file.
     pub step: Option<u64>,
+    /// Every risk that was found, those of findings that were not kept included.
+    risks: BTreeSet<Risk>,
 }
 
 impl Report {
@@ -162,6 +218,7 @@ impl Report {
             tensors: Vec::new(),
             all_finite: None,
             step: None,
+            risks: BTreeSet::new(),
         }
     }
 
@@ -171,10 +228,22 @@ impl Report {
         report
     }
 
+    /// What a policy has to accept before the file may be loaded, in the order of [`Risk::ALL`].
+    pub fn risks(&self) -> impl Iterator<Item = Risk> + '_ {
+        self.risks.iter().copied()
+    }
+
     pub(crate) fn push(&mut self, finding: Finding) {
-        if finding.severity > Severity::Notice {
-            self.verdict = Verdict::Refuse;
-        }
+        let verdict = match (finding.severity, finding.risk) {
+            (Severity::Notice, _) => Verdict::Load,
+            (Severity::Risk, Some(risk)) => {
+                self.risks.insert(risk);
+                Verdict::LoadWithPolicy
+            }
+            // A risk without a name is one that no policy can accept.
+            _ => Verdict::Refuse,
+        };
+        self.verdict = self.verdict.max(verdict);
         if self.findings.len() < limits::FINDINGS {
             self.findings.push(finding);
         }
@@ -188,6 +257,8 @@ pub struct Rule {
     pub code: &'static str,
     /// Severity of its findings.
     pub severity: Severity,
+    /// The risk that a policy has to accept; of rules with [`Severity::Risk`] alone.
+    pub risk: Option<Risk>,
     /// What the rule is about.
     pub title: &'static str,
     /// What the owner of a refused file can do.
@@ -202,14 +273,22 @@ const REWRITE: &str = "write the file again with the format's own library, and c
 const DISTRUST: &str = "do not open this file elsewhere; ask its publisher, and report it";
 
 macro_rules! rules {
-    ($($name:ident = $code:literal, $severity:ident, $title:literal, $remedy:expr;)*) => {
-        $(pub(crate) static $name: Rule =
-            Rule { code: $code, severity: Severity::$severity, title: $title, remedy: $remedy };)*
+    ($($name:ident = $code:literal, $severity:ident $(($risk:ident))?, $title:literal, $remedy:expr;)*) => {
+        $(pub(crate) static $name: Rule = Rule {
+            code: $code,
+            severity: Severity::$severity,
+            risk: rules!(@risk $($risk)?),
+            title: $title,
+            remedy: $remedy,
+        };)*
         /// Every rule, in the order of codes.
         pub static RULES: &[&Rule] = &[$(&$name),*];
     };
+    (@risk) => { None };
+    (@risk $risk:ident) => { Some(Risk::$risk) };
 }
 
+// A rule of severity `Risk` names its risk: `Risk(Hdf5)`.
 rules! {
     UNKNOWN = "SR-INS-0001", Unsupported, "content is of no format that can be vouched for", CONVERT;
     EXTENSION = "SR-INS-0002", Hostile, "extension contradicts the content", "name the file after what it holds";
@@ -261,3 +340,6 @@ rules! {
     TEXT = "SR-INS-0065", Malformed, "text is not plain UTF-8", REWRITE;
     SCRIPT = "SR-INS-0066", Hostile, "file is a program or a script", "model directories hold data only; pass code with the job";
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,7 @@ const COLUMNS: &[Column] = &[
     Column::new("digest", "DIGEST", Kind::Digest),
     Column::new("tensors", "TENSORS", Kind::Plain),
     Column::new("all_finite", "FINITE", Kind::Plain),
+    Column::new("risks", "RISKS", Kind::Plain),
     Column::new("findings", "FINDINGS", Kind::Count),
 ];
 
@@ -45,6 +46,7 @@ struct Said {
     digest: String,
     tensors: usize,
     all_finite: Option<bool>,
+    risks: Vec<String>,
     findings: Vec<Found>,
 }
 
@@ -59,6 +61,14 @@ struct Found {
 }
 
 impl Said {
+    /// The verdict; a word that is none refuses.
+    fn verdict(&self) -> Verdict {
+        [Verdict::Load, Verdict::LoadWithPolicy]
+            .into_iter()
+            .find(|verdict| verdict.as_str() == self.verdict)
+            .unwrap_or(Verdict::Refuse)
+    }
+
     fn refused(error: &CliError) -> Self {
         let found = Found {
             code: error.code().to_owned(),
@@ -73,6 +83,7 @@ impl Said {
             digest: String::new(),
             tensors: 0,
             all_finite: None,
+            risks: Vec::new(),
             findings: vec![found],
         }
     }
@@ -83,11 +94,11 @@ pub(crate) fn run(_: &Session, path: &Path) -> Result<Answer, Failure> {
     let files = walk(path, &[])?;
     let mut rows = Vec::new();
     let mut text = String::new();
-    let mut load = true;
+    let mut verdict = Verdict::Load;
     for entry in &files {
         // What cannot be inspected is not vouched for.
         let said = inspect(entry).unwrap_or_else(|error| Said::refused(&error));
-        load &= said.verdict == Verdict::Load.as_str();
+        verdict = verdict.max(said.verdict());
         text.push_str(&lines(entry, &said));
         rows.push(json!({
             "path": entry.name,
@@ -97,16 +108,17 @@ pub(crate) fn run(_: &Session, path: &Path) -> Result<Answer, Failure> {
             "digest": said.digest,
             "tensors": said.tensors,
             "all_finite": said.all_finite,
+            "risks": said.risks,
             "findings": said.findings,
         }));
     }
-    let verdict = if load { "load" } else { "refuse" };
+    let load = verdict == Verdict::Load;
     let mark = if load { "✓" } else { "✗" };
-    text.push_str(&format!("{mark} {verdict}: {}\n", path.display()));
+    text.push_str(&format!("{mark} {}: {}\n", verdict.as_str(), path.display()));
     let json = json!({
         "schema": "strongroom.model.inspection/1",
         "subject": path.display().to_string(),
-        "verdict": verdict,
+        "verdict": verdict.as_str(),
         "rule_set": inspect::RULE_SET,
         "files": rows,
     });
@@ -129,6 +141,9 @@ fn lines(entry: &Entry, said: &Said) -> String {
         bytes(entry.size),
         said.tensors
     );
+    if !said.risks.is_empty() {
+        out.push_str(&format!("    risks that a policy has to accept: {}\n", said.risks.join(", ")));
+    }
     for Found { code, severity, offset, explanation, remedy } in &said.findings {
         out.push_str(&format!("    {code} {severity} at byte {offset}: {}\n", printable(explanation)));
         out.push_str(&format!("      help: {remedy}\n"));
@@ -197,6 +212,7 @@ pub(crate) fn child(args: &InspectChildArgs) -> Result<Exit, Failure> {
         digest: base::sha256(&content).hex(),
         tensors: report.tensors.len(),
         all_finite: report.all_finite,
+        risks: report.risks().map(|risk| risk.as_str().to_owned()).collect(),
         findings: report
             .findings
             .into_iter()

@@ -88,7 +88,7 @@ proptest! {
             let report = inspect_bytes(hint, &bytes, &Limits::default());
             prop_assert_eq!(
                 report.verdict == Verdict::Refuse,
-                report.findings.iter().any(|finding| finding.severity > strongroom_inspect::Severity::Notice)
+                report.findings.iter().any(|finding| finding.severity > strongroom_inspect::Severity::Risk)
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Strict JSON (RFC 8259): no repeated keys, bounded depth and size, and the rule for configurations.
+//! Strict JSON (RFC 8259): no repeated keys, bounded depth and size.
 
 use std::collections::BTreeSet;
 
@@ -247,49 +247,5 @@ impl Parser<'_> {
         }
         let text = self.text.get(start..self.pos).unwrap_or_default();
         Ok(Json::Number(text.to_owned()))
-    }
-}
-
-/// Keys by which a loader is told to import or run code, whatever their value.
-const CODE_KEYS: &[&str] = &[
-    "auto_map",
-    "custom_pipelines",
-    "custom_pipeline",
-    "trust_remote_code",
-    "custom_object_scope",
-    "py/object",
-    "py/reduce",
-    "py/function",
-    "py/type",
-    "__reduce__",
-    "__module__",
-    "_target_",
-    "module",
-    "registered_name",
-];
-
-/// Keys whose value is a template.
-const TEMPLATE_KEYS: &[&str] = &["chat_template", "default_chat_template"];
-
-/// Applies the rule for configurations to a parsed text.
-pub(crate) fn check_config(root: &Json, findings: &mut Vec<Finding>) {
-    let mut stack = vec![root];
-    while let Some(value) = stack.pop() {
-        match value {
-            Json::Array(items) => stack.extend(items),
-            Json::Object(members) => {
-                for (key, member) in members {
-                    if CODE_KEYS.contains(&key.as_str()) {
-                        let what = format!("key `{}` names code to import", show(key.as_bytes()));
-                        findings.push(Finding::new(&report::JSON_CODE, 0, what));
-                    } else if TEMPLATE_KEYS.contains(&key.as_str()) {
-                        let what = format!("key `{key}` holds a template that the tokenizer would run");
-                        findings.push(Finding::new(&report::TEMPLATE, 0, what));
-                    }
-                    stack.push(member);
-                }
-            }
-            Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
-        }
     }
 }

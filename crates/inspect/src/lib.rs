@@ -15,8 +15,11 @@
 //! held against the bytes that remain before anything is allocated. Anything not understood refuses;
 //! pickles pass by an allow list only. No input makes it panic (property test, fuzz targets).
 
+mod config;
 mod cursor;
+mod gguf;
 mod json;
+mod keras;
 pub mod limits;
 mod npy;
 mod onnx;
@@ -24,6 +27,7 @@ mod pickle;
 mod report;
 mod safetensors;
 mod sniff;
+mod template;
 pub mod tensor;
 mod text;
 mod torch;
@@ -45,9 +49,6 @@ pub fn inspect_bytes(name_hint: &str, bytes: &[u8], limits: &Limits) -> Report {
     match claim {
         Claim::Program => {
             report.push(Finding::new(&report::SCRIPT, 0, "the name is that of a program or script"));
-        }
-        Claim::Template => {
-            report.push(Finding::new(&report::TEMPLATE, 0, "the name is that of a template"));
         }
         Claim::Never if matches!(report.format, Format::Other(_)) => {}
         Claim::Never => {
@@ -103,6 +104,11 @@ fn inspect_content(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -> R
     }
     if bytes.starts_with(npy::MAGIC) {
         return with(Format::Npy, |report| npy::inspect(bytes, "array", 0, limits, report));
+    }
+    if bytes.starts_with(gguf::MAGIC) {
+        let mut report = with(Format::Gguf, |report| gguf::inspect(bytes, limits, report));
+        text::check_polyglot(bytes, limits, &mut report);
+        return report;
     }
     let is_safetensors = safetensors::claims(bytes);
     let is_onnx = !is_safetensors && onnx::claims(bytes);

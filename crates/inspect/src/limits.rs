@@ -43,6 +43,28 @@ pub const NPY_DEPTH: usize = 8;
 pub const ONNX_DEPTH: u32 = 64;
 /// Fields in one ONNX file, all messages together: 32 Mi.
 pub const ONNX_FIELDS: u64 = 32 << 20;
+/// Bytes of one template: 1 MiB; those in use are below 100 KiB.
+pub const TEMPLATE_BYTES: usize = 1 << 20;
+/// Tokens of one template.
+pub const TEMPLATE_TOKENS: usize = 256 << 10;
+/// Nesting of blocks, of expressions, and of bindings that are followed.
+pub const TEMPLATE_DEPTH: usize = 32;
+/// Links of a chain such as `a.b[0].c` or `a | b | c`.
+pub const TEMPLATE_CHAIN: usize = 24;
+/// Work of the rules that follow bindings: 1 Mi steps, far below a second.
+pub const TEMPLATE_STEPS: u32 = 1 << 20;
+/// Metadata entries of a GGUF file.
+pub const GGUF_KEYS: u64 = 64 << 10;
+/// Bytes of a key, as in the format's specification.
+pub const GGUF_KEY: u64 = 65_535;
+/// Bytes of a text in GGUF metadata: 64 MiB.
+pub const GGUF_STRING: u64 = 64 << 20;
+/// Nesting of arrays in GGUF metadata.
+pub const GGUF_DEPTH: u32 = 4;
+/// Bytes of a GGUF tensor's name, and its dimensions.
+pub const GGUF_TENSOR_NAME: u64 = 64;
+/// Dimensions of a GGUF tensor.
+pub const GGUF_DIMENSIONS: u32 = 4;
 /// Members of one ZIP file.
 pub const ZIP_MEMBERS: usize = 100_000;
 /// Expansion of one deflated member.

@@ -44,6 +44,10 @@ pub enum Format {
     Pickle,
     /// ONNX model.
     Onnx,
+    /// GGUF, as `llama.cpp` reads it.
+    Gguf,
+    /// Jinja template of a tokenizer.
+    Template,
     /// JSON text.
     Json,
     /// Plain UTF-8 text.
@@ -62,6 +66,8 @@ impl Format {
             Self::TorchZip => "torch-zip",
             Self::Pickle => "pickle",
             Self::Onnx => "onnx",
+            Self::Gguf => "gguf",
+            Self::Template => "template",
             Self::Json => "json",
             Self::Text => "text",
             Self::Other(name) => name,
@@ -336,9 +342,15 @@ rules! {
     JSON = "SR-INS-0060", Malformed, "JSON is not valid", REWRITE;
     JSON_AMBIGUOUS = "SR-INS-0061", Hostile, "JSON repeats a key", REWRITE;
     JSON_CODE = "SR-INS-0062", Hostile, "configuration asks the loader to import or run code", "use a model that its library supports without remote code";
-    TEMPLATE = "SR-INS-0063", Unsupported, "template language is not inspected by this version", "remove the template from the model's files";
+    TEMPLATE = "SR-INS-0063", Unsupported, "template cannot be read for certain", "use a template of plain Jinja as chat templates need it, or remove it from the model's files";
     TEXT = "SR-INS-0065", Malformed, "text is not plain UTF-8", REWRITE;
     SCRIPT = "SR-INS-0066", Hostile, "file is a program or a script", "model directories hold data only; pass code with the job";
+    TEMPLATE_CODE = "SR-INS-0100", Hostile, "template reaches for what leads to code", DISTRUST;
+    JSON_PATH = "SR-INS-0101", Hostile, "configuration points outside the model's directory", DISTRUST;
+    GGUF = "SR-INS-0102", Malformed, "GGUF header is not valid", REWRITE;
+    GGUF_LAYOUT = "SR-INS-0103", Hostile, "GGUF data does not cover the file exactly, or a name occurs twice", DISTRUST;
+    KERAS_CODE = "SR-INS-0104", Hostile, "Keras configuration builds what is not on the allow list", "build the model from layers of Keras alone, without Lambda, functions and custom classes";
+    KERAS_PATH = "SR-INS-0105", Hostile, "Keras configuration reads a file or an address", "save the vocabulary within the model";
 }
 
 #[cfg(test)]

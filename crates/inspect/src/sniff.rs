@@ -19,7 +19,10 @@ const SIGNATURES: &[Signature] = &[
     sig(0, b"#!", "script", "a script"),
     sig(0, b"\xef\xbb\xbf#!", "script", "a script"),
     sig(0, b"\0asm", "wasm", "a WebAssembly program"),
-    sig(0, b"GGUF", "gguf", "a GGUF file, which this version does not inspect"),
+    sig(0, b"lmgg", "ggml", "a GGML file of before GGUF; convert it to GGUF"),
+    sig(0, b"fmgg", "ggml", "a GGMF file of before GGUF; convert it to GGUF"),
+    sig(0, b"tjgg", "ggml", "a GGJT file of before GGUF; convert it to GGUF"),
+    sig(0, b"algg", "ggml", "a GGLA adapter of before GGUF; convert it to GGUF"),
     sig(0, b"\x89HDF\r\n\x1a\n", "hdf5", "an HDF5 file, which can carry code and external links"),
     sig(0, b"\x1f\x8b", "gzip", "a gzip file; unpack it first"),
     sig(0, b"BZh", "bzip2", "a bzip2 file; unpack it first"),
@@ -64,8 +67,6 @@ pub(crate) enum Claim {
     Never,
     /// A program, whatever the content.
     Program,
-    /// A template of the tokenizer.
-    Template,
 }
 
 /// Reads the extension of the last path component, in lower case.
@@ -85,12 +86,13 @@ pub(crate) fn claim(name: &str) -> Claim {
         "json" => Claim::OneOf(&[Format::Json]),
         "txt" | "md" | "rst" | "csv" | "tsv" | "jsonl" | "yaml" | "yml" | "toml" | "cfg" | "ini" | "log"
         | "vocab" | "merges" | "licence" | "license" => Claim::OneOf(&[Format::Text, Format::Json]),
-        "jinja" | "jinja2" | "j2" => Claim::Template,
+        "jinja" | "jinja2" | "j2" => Claim::OneOf(&[Format::Template]),
+        "gguf" => Claim::OneOf(&[Format::Gguf]),
         "py" | "pyc" | "pyd" | "so" | "dll" | "dylib" | "exe" | "sh" | "bash" | "ps1" | "bat" | "cmd"
         | "js" | "rb" | "pl" | "php" | "jar" | "class" | "wasm" | "llamafile" => Claim::Program,
-        "gguf" | "ggml" | "h5" | "hdf5" | "keras" | "pb" | "tflite" | "tar" | "gz" | "tgz" | "bz2" | "xz"
-        | "zst" | "7z" | "rar" | "zip" | "joblib" | "dill" | "pte" | "mlmodel" | "engine" | "plan"
-        | "mar" | "nemo" | "torchscript" => Claim::Never,
+        "ggml" | "h5" | "hdf5" | "keras" | "pb" | "tflite" | "tar" | "gz" | "tgz" | "bz2" | "xz" | "zst"
+        | "7z" | "rar" | "zip" | "joblib" | "dill" | "pte" | "mlmodel" | "engine" | "plan" | "mar"
+        | "nemo" | "torchscript" => Claim::Never,
         _ => Claim::Nothing,
     }
 }

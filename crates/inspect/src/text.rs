@@ -1,10 +1,12 @@
 //! Content without a binary signature: bare pickle, JSON, plain text, and what could be two of them.
 
+use crate::config;
 use crate::json;
 use crate::limits::Limits;
 use crate::pickle;
 use crate::report::{self, Finding, Format, Report, Verdict};
 use crate::sniff::Claim;
+use crate::template;
 
 /// Tells pickle, JSON and text apart and applies their rules.
 pub(crate) fn inspect(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -> Report {
@@ -26,8 +28,11 @@ pub(crate) fn inspect(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -
         let what = "content is of no known format";
         return Report::refused(Format::Other("unknown"), Finding::new(&report::UNKNOWN, 0, what));
     };
-    let mut report = if matches!(text.trim_start().as_bytes().first(), Some(b'{' | b'[')) {
-        inspect_json(claim, bytes, limits)
+    let is_template = matches!(claim, Claim::OneOf(formats) if formats.contains(&Format::Template));
+    let mut report = if is_template {
+        inspect_template(text)
+    } else if matches!(text.trim_start().as_bytes().first(), Some(b'{' | b'[')) {
+        inspect_json(claim, name, bytes, limits)
     } else {
         inspect_plain(name, text, limits)
     };
@@ -72,7 +77,7 @@ fn plain_text(bytes: &[u8]) -> Option<&str> {
     if bytes.iter().any(odd) { None } else { Some(text) }
 }
 
-fn inspect_json(claim: Claim, bytes: &[u8], limits: &Limits) -> Report {
+fn inspect_json(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -> Report {
     if bytes.len() > limits.text_bytes {
         let finding = Finding::new(&report::LIMIT, 0, "JSON is larger than the limit");
         return Report::refused(Format::Json, finding);
@@ -80,9 +85,7 @@ fn inspect_json(claim: Claim, bytes: &[u8], limits: &Limits) -> Report {
     match json::parse(bytes) {
         Ok(root) => {
             let mut report = Report::new(Format::Json);
-            let mut findings = Vec::new();
-            json::check_config(&root, &mut findings);
-            findings.into_iter().for_each(|finding| report.push(finding));
+            config::check(name, &root).into_iter().for_each(|finding| report.push(finding));
             report
         }
         // A text may begin with a bracket. Only a name that says text, and not JSON, makes it one.
@@ -94,14 +97,20 @@ fn inspect_json(claim: Claim, bytes: &[u8], limits: &Limits) -> Report {
     }
 }
 
+fn inspect_template(text: &str) -> Report {
+    let mut report = Report::new(Format::Template);
+    template::check(text, 0).into_iter().for_each(|finding| report.push(finding));
+    report
+}
+
 fn inspect_plain(name: &str, text: &str, limits: &Limits) -> Report {
     let mut report = Report::new(Format::Text);
     if text.len() > limits.text_bytes {
         report.push(Finding::new(&report::LIMIT, 0, "text is larger than the limit"));
     }
     let lower = name.to_ascii_lowercase();
-    if (lower.ends_with(".yaml") || lower.ends_with(".yml")) && text.contains("!!python") {
-        report.push(Finding::new(&report::JSON_CODE, 0, "YAML names Python objects to build"));
+    if lower.ends_with(".yaml") || lower.ends_with(".yml") {
+        config::check_yaml(text).into_iter().for_each(|finding| report.push(finding));
     }
     report
 }

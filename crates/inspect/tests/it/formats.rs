@@ -227,14 +227,14 @@ fn configurations() {
     let deep = format!("{}{}", "[".repeat(66), "]".repeat(66));
     let checks: &[(&str, &str, &str)] = &[
         ("auto_map", r#"{"auto_map":{"AutoModel":"evil.Model"}}"#, CODE),
-        ("auto_map inside", r#"{"a":[{"auto_map":1}]}"#, CODE),
-        ("escaped", r#"{"auto\u005fmap":1}"#, CODE),
+        ("auto_map inside", r#"{"a":[{"auto_map":{"AutoModel":"evil--code.Model"}}]}"#, CODE),
+        ("escaped", r#"{"auto\u005fmap":{"AutoModel":"evil.Model"}}"#, CODE),
         ("trust_remote_code", r#"{"trust_remote_code":true}"#, CODE),
-        ("custom_pipelines", r#"{"custom_pipelines":{}}"#, CODE),
-        ("module path", r#"{"module":"os","class_name":"system"}"#, CODE),
+        ("custom_pipelines", r#"{"custom_pipelines":{"a":{"impl":"evil.P"}}}"#, CODE),
+        ("module path", r#"{"module":"os","class_name":"system"}"#, "SR-INS-0104"),
         ("hydra", r#"{"_target_":"os.system"}"#, CODE),
         ("jsonpickle", r#"{"py/reduce":[]}"#, CODE),
-        ("template", r#"{"chat_template":"{{ x.__class__ }}"}"#, "SR-INS-0063"),
+        ("template", r#"{"chat_template":"{{ x.__class__ }}"}"#, "SR-INS-0100"),
         ("duplicate", r#"{"a":1,"a":2}"#, TWICE),
         ("escaped duplicate", r#"{"a":1,"\u0061":2}"#, TWICE),
         ("deep", &deep, LIMIT),
@@ -277,7 +277,6 @@ fn content_that_is_not_what_its_name_says() {
     for name in ["evil.py", "evil.so", "evil.sh"] {
         refused(name, name, b"print(1)\n", SCRIPT);
     }
-    refused("template", "chat_template.jinja", b"{{ x }}", "SR-INS-0063");
     refused("empty", "m.safetensors", b"", "SR-INS-0006");
     assert_eq!(inspect("notes.txt", b"").verdict, Verdict::Load);
 }
@@ -292,7 +291,7 @@ fn formats_that_are_never_loaded() {
         ("mach-o", b"\xcf\xfa\xed\xfe\x07\0", SCRIPT),
         ("script", b"#!/bin/sh\nid\n", SCRIPT),
         ("wasm", b"\0asm\x01\0\0\0", SCRIPT),
-        ("gguf", b"GGUF\x03\0\0\0\0\0\0\0", OTHER),
+        ("ggml", b"lmgg\x03\0\0\0\0\0\0\0", OTHER),
         ("hdf5", b"\x89HDF\r\n\x1a\n\0\0", OTHER),
         ("gzip", b"\x1f\x8b\x08\0\0\0\0\0\0\x03", OTHER),
         ("bzip2", b"BZh91AY&SY", OTHER),

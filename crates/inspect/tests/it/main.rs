@@ -3,12 +3,18 @@
 #[cfg(test)]
 mod benign;
 #[cfg(test)]
+mod configs;
+#[cfg(test)]
 mod containers;
 #[cfg(test)]
 mod formats;
+#[cfg(test)]
+mod gguf;
 #[cfg(test)]
 mod mutations;
 #[cfg(test)]
 mod pickles;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod templates;

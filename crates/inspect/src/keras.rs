@@ -1,6 +1,7 @@
 //! Keras: which classes a configuration may build. Every object of it names a module and a class; both are on
 //! exact lists, since a loader imports what they name.
 
+pub(crate) mod archive;
 mod names;
 
 use crate::cursor::show;

@@ -18,17 +18,21 @@
 mod config;
 mod cursor;
 mod gguf;
+mod hdf5;
 mod json;
 mod keras;
 pub mod limits;
 mod npy;
 mod onnx;
 mod pickle;
+mod proto;
 mod report;
 mod safetensors;
+mod sentencepiece;
 mod sniff;
 mod template;
 pub mod tensor;
+mod tensorflow;
 mod text;
 mod torch;
 mod zip;
@@ -36,7 +40,7 @@ mod zip;
 pub use limits::Limits;
 pub use report::{Finding, Format, RULES, Report, Risk, Rule, Severity, TensorInfo, Verdict};
 
-use crate::sniff::Claim;
+use crate::sniff::{Claim, Part};
 
 /// Version of the rules, for receipts and caches: a verdict holds for one version only.
 pub const RULE_SET: &str = "strongroom.inspect/1";
@@ -46,6 +50,10 @@ pub const RULE_SET: &str = "strongroom.inspect/1";
 pub fn inspect_bytes(name_hint: &str, bytes: &[u8], limits: &Limits) -> Report {
     let claim = sniff::claim(name_hint);
     let mut report = inspect_content(claim, name_hint, bytes, limits);
+    if let Some(second) = sniff::second_format(bytes) {
+        let what = format!("content is {} and {second}", report.format.as_str());
+        report.push(Finding::new(&report::POLYGLOT, 0, what));
+    }
     match claim {
         Claim::Program => {
             report.push(Finding::new(&report::SCRIPT, 0, "the name is that of a program or script"));
@@ -105,8 +113,17 @@ fn inspect_content(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -> R
     if bytes.starts_with(npy::MAGIC) {
         return with(Format::Npy, |report| npy::inspect(bytes, "array", 0, limits, report));
     }
-    if bytes.starts_with(gguf::MAGIC) {
-        let mut report = with(Format::Gguf, |report| gguf::inspect(bytes, limits, report));
+    let is_gguf = bytes.starts_with(gguf::MAGIC);
+    if is_gguf || bytes.starts_with(hdf5::MAGIC) {
+        let mut report = if is_gguf {
+            with(Format::Gguf, |report| gguf::inspect(bytes, limits, report))
+        } else {
+            with(Format::Hdf5, |report| hdf5::inspect(bytes, limits, report))
+        };
+        text::check_polyglot(bytes, limits, &mut report);
+        return report;
+    }
+    if let Some(mut report) = inspect_proto(name, bytes) {
         text::check_polyglot(bytes, limits, &mut report);
         return report;
     }
@@ -122,6 +139,47 @@ fn inspect_content(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -> R
         return report;
     }
     text::inspect(claim, name, bytes, limits)
+}
+
+/// Protobuf but ONNX, which is told by its fields, and the files of a SavedModel, which are told by their names.
+fn inspect_proto(name: &str, bytes: &[u8]) -> Option<Report> {
+    match sniff::saved_model_part(name) {
+        Some(Part::Fingerprint) => {
+            return Some(with(Format::TfPart, |report| tensorflow::fingerprint(bytes, report)));
+        }
+        Some(Part::KerasMetadata) => {
+            return Some(with(Format::TfPart, |report| tensorflow::keras_metadata(bytes, report)));
+        }
+        Some(Part::Index) => {
+            return Some(with(Format::TfPart, |report| tensorflow::variables_index(bytes, report)));
+        }
+        Some(Part::Data) => {
+            let what = "variables of a TensorFlow model, raw numbers without a structure of their own";
+            let mut report = Report::refused(Format::TfPart, Finding::new(&report::SAVED_MODEL, 0, what));
+            if safetensors::claims(bytes) || onnx::claims(bytes) {
+                report.push(Finding::new(
+                    &report::POLYGLOT,
+                    0,
+                    "variables read as a model of another format",
+                ));
+            }
+            return Some(report);
+        }
+        None => {}
+    }
+    let saved_model = tensorflow::claims_saved_model(bytes);
+    let graph = tensorflow::claims_graph(bytes);
+    let pieces = sentencepiece::claims(bytes);
+    let mut report = match (saved_model, graph, pieces) {
+        (false, false, false) => return None,
+        (true, ..) => with(Format::TfSavedModel, |report| tensorflow::inspect_saved_model(bytes, report)),
+        (_, true, _) => with(Format::TfGraph, |report| tensorflow::inspect_graph(bytes, report)),
+        _ => with(Format::SentencePiece, |report| sentencepiece::inspect(bytes, report)),
+    };
+    if [saved_model, graph, pieces, onnx::claims(bytes)].into_iter().filter(|claim| *claim).count() > 1 {
+        report.push(Finding::new(&report::POLYGLOT, 0, "content reads as two kinds of protobuf"));
+    }
+    Some(report)
 }
 
 fn with(format: Format, check: impl FnOnce(&mut Report) -> Result<(), Finding>) -> Report {
@@ -140,6 +198,9 @@ fn inspect_zip(bytes: &[u8], limits: &Limits) -> Report {
     if torch::claims(&members) {
         let len = cursor::offset(bytes.len());
         return with(Format::TorchZip, |report| torch::inspect(&members, len, limits, report));
+    }
+    if keras::archive::claims(&members) {
+        return with(Format::Keras, |report| keras::archive::inspect(&members, limits, report));
     }
     if members.iter().all(|member| member.name.ends_with(".npy") && member.data.starts_with(npy::MAGIC)) {
         return with(Format::Npz, |report| npy::inspect_npz(&members, limits, report));

@@ -65,6 +65,24 @@ pub const GGUF_DEPTH: u32 = 4;
 pub const GGUF_TENSOR_NAME: u64 = 64;
 /// Dimensions of a GGUF tensor.
 pub const GGUF_DIMENSIONS: u32 = 4;
+/// Fields in one protobuf file but ONNX, all messages together: 32 Mi.
+pub const PROTO_FIELDS: u64 = 32 << 20;
+/// Nesting of protobuf messages but ONNX.
+pub const PROTO_DEPTH: u32 = 64;
+/// Bytes of a small message such as a fingerprint, and of a name in a table: 64 KiB.
+pub const SMALL_PROTO: usize = 64 << 10;
+/// Nodes of a `TensorFlow` graph outside functions: 1 Mi x about 80 bytes.
+pub const GRAPH_NODES: usize = 1 << 20;
+/// Nodes of such a graph that read and write checkpoints.
+pub const SAVER_NODES: usize = 1_024;
+/// Bytes of a text or table in a SentencePiece specification: 16 MiB.
+pub const SENTENCEPIECE_TABLE: usize = 16 << 20;
+/// Parts of an HDF5 file that are looked at: messages, entries, nodes; 4 Mi x up to 100 bytes.
+pub const HDF5_STEPS: u64 = 4 << 20;
+/// Nesting of trees in an HDF5 file.
+pub const HDF5_DEPTH: u32 = 32;
+/// Bytes of the path of an object in an HDF5 file.
+pub const HDF5_PATH: usize = 4_096;
 /// Members of one ZIP file.
 pub const ZIP_MEMBERS: usize = 100_000;
 /// Expansion of one deflated member.

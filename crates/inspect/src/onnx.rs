@@ -6,6 +6,7 @@
 
 use crate::cursor::{offset, show};
 use crate::limits::{self, Limits};
+use crate::proto::{Reader, Value};
 use crate::report::{self, Finding, Report, TensorInfo};
 use crate::tensor::{self, Dtype, Measure};
 
@@ -175,9 +176,9 @@ fn data_field(kind: Kind, number: u64) -> Option<Field> {
 
 /// Whether the content reads as a model to its last byte at the top level: known fields, a graph.
 pub(crate) fn claims(bytes: &[u8]) -> bool {
-    let mut reader = Reader { bytes, pos: 0, end: bytes.len() };
+    let mut reader = Reader::new(bytes, 0, bytes.len());
     let (mut graph, mut version) = (false, false);
-    while reader.pos < reader.end {
+    while !reader.is_done() {
         let Some((number, value)) = reader.field() else { return false };
         let fits = match (field(Kind::Model, number), &value) {
             (Some(Field::Int), Value::Varint(_)) => true,
@@ -191,67 +192,6 @@ pub(crate) fn claims(bytes: &[u8]) -> bool {
         version |= number == 1;
     }
     graph && version
-}
-
-enum Value {
-    Varint(u64),
-    /// Start of 4 bytes.
-    Fixed32(usize),
-    /// Start of 8 bytes.
-    Fixed64(usize),
-    /// Start and end.
-    Len(usize, usize),
-}
-
-struct Reader<'a> {
-    bytes: &'a [u8],
-    pos: usize,
-    end: usize,
-}
-
-impl Reader<'_> {
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            if self.pos >= self.end {
-                return None;
-            }
-            let byte = *self.bytes.get(self.pos)?;
-            self.pos += 1;
-            let low = u64::from(byte & 0x7f);
-            if shift == 63 && low > 1 {
-                return None;
-            }
-            value |= low << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    fn skip(&mut self, len: usize) -> Option<(usize, usize)> {
-        let start = self.pos;
-        let end = start.checked_add(len).filter(|end| *end <= self.end)?;
-        self.pos = end;
-        Some((start, end))
-    }
-
-    /// A field number and its value; `None` when it is cut off, a group, or of an undefined wire type.
-    fn field(&mut self) -> Option<(u64, Value)> {
-        let tag = self.varint()?;
-        let value = match tag & 7 {
-            0 => Value::Varint(self.varint()?),
-            1 => self.skip(8).map(|(start, _)| Value::Fixed64(start))?,
-            2 => {
-                let len = usize::try_from(self.varint()?).ok()?;
-                self.skip(len).map(|(start, end)| Value::Len(start, end))?
-            }
-            5 => self.skip(4).map(|(start, _)| Value::Fixed32(start))?,
-            _ => return None,
-        };
-        Some((tag >> 3, value))
-    }
 }
 
 /// What a tensor said about itself.
@@ -310,10 +250,10 @@ impl Walker<'_> {
         if depth > limits::ONNX_DEPTH {
             return Err(Finding::new(&report::ONNX_DEPTH, offset(start), "messages are nested too deeply"));
         }
-        let mut reader = Reader { bytes: self.bytes, pos: start, end };
+        let mut reader = Reader::new(self.bytes, start, end);
         let mut seen = 0_u64;
         let mut tensor = TensorParts::default();
-        while reader.pos < end {
+        while !reader.is_done() {
             let at = reader.pos;
             self.fields = self.fields.saturating_add(1);
             if self.fields > limits::ONNX_FIELDS {
@@ -365,8 +305,8 @@ impl Walker<'_> {
     }
 
     fn varints(&self, start: usize, end: usize, mut each: impl FnMut(u64)) -> Result<(), Finding> {
-        let mut reader = Reader { bytes: self.bytes, pos: start, end };
-        while reader.pos < end {
+        let mut reader = Reader::new(self.bytes, start, end);
+        while !reader.is_done() {
             each(reader.varint().ok_or_else(|| bad(start, "packed number is cut off"))?);
         }
         Ok(())

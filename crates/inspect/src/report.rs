@@ -48,6 +48,18 @@ pub enum Format {
     Gguf,
     /// Jinja template of a tokenizer.
     Template,
+    /// `TensorFlow` SavedModel.
+    TfSavedModel,
+    /// `TensorFlow` graph, frozen.
+    TfGraph,
+    /// A file beside a SavedModel: its fingerprint, Keras metadata, index of variables or variables.
+    TfPart,
+    /// SentencePiece model.
+    SentencePiece,
+    /// HDF5.
+    Hdf5,
+    /// Keras 3 model, `.keras`.
+    Keras,
     /// JSON text.
     Json,
     /// Plain UTF-8 text.
@@ -68,6 +80,12 @@ impl Format {
             Self::Onnx => "onnx",
             Self::Gguf => "gguf",
             Self::Template => "template",
+            Self::TfSavedModel => "tf-saved-model",
+            Self::TfGraph => "tf-graph",
+            Self::TfPart => "tf-part",
+            Self::SentencePiece => "sentencepiece",
+            Self::Hdf5 => "hdf5",
+            Self::Keras => "keras",
             Self::Json => "json",
             Self::Text => "text",
             Self::Other(name) => name,
@@ -351,6 +369,19 @@ rules! {
     GGUF_LAYOUT = "SR-INS-0103", Hostile, "GGUF data does not cover the file exactly, or a name occurs twice", DISTRUST;
     KERAS_CODE = "SR-INS-0104", Hostile, "Keras configuration builds what is not on the allow list", "build the model from layers of Keras alone, without Lambda, functions and custom classes";
     KERAS_PATH = "SR-INS-0105", Hostile, "Keras configuration reads a file or an address", "save the vocabulary within the model";
+    TENSORFLOW = "SR-INS-0106", Malformed, "TensorFlow message is not valid", REWRITE;
+    TENSORFLOW_OP = "SR-INS-0107", Hostile, "TensorFlow graph has an operator that does more than compute", "export the model without operators on files, Python or devices";
+    SAVED_MODEL = "SR-INS-0108", Risk(SavedModel), "TensorFlow graph, which its runtime executes", "export to ONNX or safetensors, or let a policy accept the risk `saved-model`";
+    SENTENCEPIECE = "SR-INS-0109", Malformed, "SentencePiece model is not valid", REWRITE;
+    HDF5 = "SR-INS-0110", Malformed, "HDF5 structure is not valid", REWRITE;
+    HDF5_OUTSIDE = "SR-INS-0111", Hostile, "HDF5 file leads into other files", "save the data within one file, without external links, storage and virtual data sets";
+    HDF5_FILTER = "SR-INS-0112", Unsupported, "HDF5 data set needs a filter that is a plug-in", "save with gzip compression, or without any";
+    HDF5_UNREAD = "SR-INS-0113", Unsupported, "HDF5 file has a part that is not read here", "save for the earliest library version, as Keras does";
+    HDF5_OVERLAP = "SR-INS-0114", Hostile, "HDF5 parts share bytes", DISTRUST;
+    HDF5_PICKLE = "SR-INS-0115", Hostile, "HDF5 attribute is a pickle", CONVERT;
+    HDF5_RISK = "SR-INS-0116", Risk(Hdf5), "HDF5 file on its own", "save as `.keras` or safetensors, or let a policy accept the risk `hdf5`";
+    HDF5_INDEX = "SR-INS-0117", Risk(Hdf5), "HDF5 chunks are found by an index that is not followed", "save for the earliest library version, or let a policy accept the risk `hdf5`";
+    KERAS_MEMBER = "SR-INS-0118", Hostile, "Keras file holds what Keras does not write, or lacks what it does", "save the model again with `model.save`";
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Formats that are refused, told apart so that the explanation helps; and what a file's extension claims.
 
+use crate::cursor::Cursor;
+use crate::hdf5;
 use crate::report::Format;
 
 /// A signature of a format that is never loadable.
@@ -23,7 +25,6 @@ const SIGNATURES: &[Signature] = &[
     sig(0, b"fmgg", "ggml", "a GGMF file of before GGUF; convert it to GGUF"),
     sig(0, b"tjgg", "ggml", "a GGJT file of before GGUF; convert it to GGUF"),
     sig(0, b"algg", "ggml", "a GGLA adapter of before GGUF; convert it to GGUF"),
-    sig(0, b"\x89HDF\r\n\x1a\n", "hdf5", "an HDF5 file, which can carry code and external links"),
     sig(0, b"\x1f\x8b", "gzip", "a gzip file; unpack it first"),
     sig(0, b"BZh", "bzip2", "a bzip2 file; unpack it first"),
     sig(0, b"\xfd7zXZ\0", "xz", "an xz file; unpack it first"),
@@ -88,11 +89,69 @@ pub(crate) fn claim(name: &str) -> Claim {
         | "vocab" | "merges" | "licence" | "license" => Claim::OneOf(&[Format::Text, Format::Json]),
         "jinja" | "jinja2" | "j2" => Claim::OneOf(&[Format::Template]),
         "gguf" => Claim::OneOf(&[Format::Gguf]),
+        "h5" | "hdf5" => Claim::OneOf(&[Format::Hdf5]),
+        "keras" => Claim::OneOf(&[Format::Keras]),
+        "pb" => Claim::OneOf(&[Format::TfSavedModel, Format::TfGraph, Format::TfPart]),
+        "spm" => Claim::OneOf(&[Format::SentencePiece]),
         "py" | "pyc" | "pyd" | "so" | "dll" | "dylib" | "exe" | "sh" | "bash" | "ps1" | "bat" | "cmd"
         | "js" | "rb" | "pl" | "php" | "jar" | "class" | "wasm" | "llamafile" => Claim::Program,
-        "ggml" | "h5" | "hdf5" | "keras" | "pb" | "tflite" | "tar" | "gz" | "tgz" | "bz2" | "xz" | "zst"
-        | "7z" | "rar" | "zip" | "joblib" | "dill" | "pte" | "mlmodel" | "engine" | "plan" | "mar"
-        | "nemo" | "torchscript" => Claim::Never,
+        "ggml" | "tflite" | "tar" | "gz" | "tgz" | "bz2" | "xz" | "zst" | "7z" | "rar" | "zip" | "joblib"
+        | "dill" | "pte" | "mlmodel" | "engine" | "plan" | "mar" | "nemo" | "torchscript" => Claim::Never,
         _ => Claim::Nothing,
+    }
+}
+
+/// Bytes of the record that ends a ZIP archive, and the longest comment after it.
+const ZIP_END: usize = 22;
+const ZIP_COMMENT: usize = 65_535;
+
+/// What a reader that looks elsewhere than at the beginning would find: an archive at the end, an HDF5 file behind
+/// a block of the user. Archives themselves are judged by their own rules.
+pub(crate) fn second_format(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(b"PK") {
+        return None;
+    }
+    if hdf5::is_behind_something(bytes) {
+        return Some("an HDF5 file behind it");
+    }
+    let from = bytes.len().saturating_sub(ZIP_END + ZIP_COMMENT);
+    let tail = bytes.get(from..).unwrap_or_default();
+    let ends = |at: usize| -> Option<bool> {
+        let record = tail.get(at..at.checked_add(ZIP_END)?)?;
+        let mut cursor = Cursor::at(record, 10);
+        let (count, size) = (cursor.u16()?, cursor.u32()?);
+        cursor.u32()?;
+        let comment = usize::from(cursor.u16()?);
+        let whole = at.checked_add(ZIP_END)?.checked_add(comment)? == tail.len();
+        let directory = from.checked_add(at)?.checked_sub(usize::try_from(size).ok()?);
+        let starts =
+            directory.and_then(|at| bytes.get(at..)).is_some_and(|rest| rest.starts_with(b"PK\x01\x02"));
+        Some(whole && count > 0 && (starts || size == u32::MAX))
+    };
+    let archive =
+        tail.windows(4).enumerate().any(|(at, word)| word == b"PK\x05\x06" && ends(at) == Some(true));
+    archive.then_some("a ZIP archive at its end")
+}
+
+/// A file beside a SavedModel that only its name tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Fingerprint,
+    KerasMetadata,
+    Index,
+    Data,
+}
+
+/// Reads the last path component as a SavedModel's writer names its files.
+pub(crate) fn saved_model_part(name: &str) -> Option<Part> {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let shard = file.strip_prefix("variables.data-").and_then(|rest| rest.split_once("-of-"));
+    match file {
+        "fingerprint.pb" => Some(Part::Fingerprint),
+        "keras_metadata.pb" => Some(Part::KerasMetadata),
+        "variables.index" => Some(Part::Index),
+        _ if shard.is_some_and(|(part, of)| digits(part) && digits(of)) => Some(Part::Data),
+        _ => None,
     }
 }

@@ -292,7 +292,6 @@ fn formats_that_are_never_loaded() {
         ("script", b"#!/bin/sh\nid\n", SCRIPT),
         ("wasm", b"\0asm\x01\0\0\0", SCRIPT),
         ("ggml", b"lmgg\x03\0\0\0\0\0\0\0", OTHER),
-        ("hdf5", b"\x89HDF\r\n\x1a\n\0\0", OTHER),
         ("gzip", b"\x1f\x8b\x08\0\0\0\0\0\0\x03", OTHER),
         ("bzip2", b"BZh91AY&SY", OTHER),
         ("xz", b"\xfd7zXZ\0\0\x04", OTHER),

@@ -11,10 +11,16 @@ mod formats;
 #[cfg(test)]
 mod gguf;
 #[cfg(test)]
+mod keras;
+#[cfg(test)]
 mod mutations;
 #[cfg(test)]
 mod pickles;
 #[cfg(test)]
+mod sentencepiece;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod templates;
+#[cfg(test)]
+mod tensorflow;

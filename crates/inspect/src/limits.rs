@@ -25,8 +25,10 @@ pub const PICKLE_LINE: usize = 1 << 20;
 pub const PICKLE_NAME: u32 = 64 << 10;
 /// Bytes that cost as much as one opcode where a call decodes a text again and again.
 pub const PICKLE_BYTES_PER_OPCODE: u64 = 64;
-/// Arguments of a call; the longest listed one has six.
-pub const PICKLE_ARGUMENTS: usize = 8;
+/// Arguments of a call: the parts of a path; of what is listed otherwise the longest has eight.
+pub const PICKLE_ARGUMENTS: usize = 64;
+/// Globals of one pickle that a policy would have to list.
+pub const PICKLE_GLOBALS: usize = 1_024;
 /// Nesting of JSON arrays and objects.
 pub const JSON_DEPTH: usize = 64;
 /// Values in one JSON text: 8 Mi x 56 bytes = 448 MiB at worst, reached only by a 16 MiB header of numbers.

@@ -108,6 +108,12 @@ pub enum Risk {
     OnnxCustomDomain,
     /// A `TensorFlow` Lite model with custom operators.
     TfliteCustomOperator,
+    /// A file of joblib: a pickle with arrays between its opcodes.
+    Joblib,
+    /// A file of skops.
+    Skops,
+    /// An archive, which is no model: it is to be unpacked and what is in it inspected.
+    Archive,
 }
 
 impl Risk {
@@ -119,6 +125,9 @@ impl Risk {
         Self::SavedModel,
         Self::OnnxCustomDomain,
         Self::TfliteCustomOperator,
+        Self::Joblib,
+        Self::Skops,
+        Self::Archive,
     ];
 
     /// The word used in policies, reports and receipts.
@@ -130,6 +139,9 @@ impl Risk {
             Self::SavedModel => "saved-model",
             Self::OnnxCustomDomain => "onnx-custom-domain",
             Self::TfliteCustomOperator => "tflite-custom-operator",
+            Self::Joblib => "joblib",
+            Self::Skops => "skops",
+            Self::Archive => "archive",
         }
     }
 
@@ -231,6 +243,8 @@ pub struct Report {
     pub step: Option<u64>,
     /// Every risk that was found, those of findings that were not kept included.
     risks: BTreeSet<Risk>,
+    /// Every global that a policy would have to list.
+    globals: BTreeSet<(String, String)>,
 }
 
 impl Report {
@@ -243,6 +257,7 @@ impl Report {
             all_finite: None,
             step: None,
             risks: BTreeSet::new(),
+            globals: BTreeSet::new(),
         }
     }
 
@@ -255,6 +270,16 @@ impl Report {
     /// What a policy has to accept before the file may be loaded, in the order of [`Risk::ALL`].
     pub fn risks(&self) -> impl Iterator<Item = Risk> + '_ {
         self.risks.iter().copied()
+    }
+
+    /// The exact pairs of module and name that a policy has to list where it accepts [`Risk::PickleGlobal`], at
+    /// most [`limits::PICKLE_GLOBALS`] for each pickle.
+    pub fn globals(&self) -> impl Iterator<Item = (&str, &str)> + '_ {
+        self.globals.iter().map(|(module, name)| (module.as_str(), name.as_str()))
+    }
+
+    pub(crate) fn add_globals(&mut self, globals: BTreeSet<(String, String)>) {
+        self.globals.extend(globals);
     }
 
     pub(crate) fn push(&mut self, finding: Finding) {
@@ -270,6 +295,11 @@ impl Report {
         self.verdict = self.verdict.max(verdict);
         if self.findings.len() < limits::FINDINGS {
             self.findings.push(finding);
+        } else if let Some(lesser) =
+            self.findings.iter_mut().rev().find(|kept| kept.severity < finding.severity)
+        {
+            // What says more about the verdict is not lost to what says less.
+            *lesser = finding;
         }
     }
 }
@@ -295,6 +325,9 @@ const CONVERT: &str = "convert the weights to safetensors on a machine you trust
 const REWRITE: &str = "write the file again with the format's own library, and check the transfer";
 /// For files that would run code.
 const DISTRUST: &str = "do not open this file elsewhere; ask its publisher, and report it";
+
+/// For globals that a policy can list.
+const LIST: &str = "convert the weights to safetensors, or have a policy list exactly this module and name";
 
 macro_rules! rules {
     ($($name:ident = $code:literal, $severity:ident $(($risk:ident))?, $title:literal, $remedy:expr;)*) => {
@@ -382,6 +415,12 @@ rules! {
     HDF5_RISK = "SR-INS-0116", Risk(Hdf5), "HDF5 file on its own", "save as `.keras` or safetensors, or let a policy accept the risk `hdf5`";
     HDF5_INDEX = "SR-INS-0117", Risk(Hdf5), "HDF5 chunks are found by an index that is not followed", "save for the earliest library version, or let a policy accept the risk `hdf5`";
     KERAS_MEMBER = "SR-INS-0118", Hostile, "Keras file holds what Keras does not write, or lacks what it does", "save the model again with `model.save`";
+    PICKLE_GLOBAL = "SR-INS-0200", Risk(PickleGlobal), "pickle names a global that only a policy can accept", LIST;
+    PICKLED_CODE = "SR-INS-0201", Hostile, "pickle carries the byte code of functions", DISTRUST;
+    LEGACY_TORCH = "SR-INS-0202", Risk(LegacyTorch), "torch file of before 1.6", "save it again with torch.save of a later version, or have a policy accept `legacy-torch`";
+    LEGACY_LAYOUT = "SR-INS-0203", Malformed, "legacy torch file is not accounted for to its last byte", REWRITE;
+    JOBLIB = "SR-INS-0204", Risk(Joblib), "file of joblib: a pickle with arrays between its opcodes", "save the model as ONNX or skops, or have a policy accept `joblib`";
+    JOBLIB_ARRAY = "SR-INS-0205", Malformed, "array within a file of joblib is not what its wrapper says", REWRITE;
 }
 
 #[cfg(test)]

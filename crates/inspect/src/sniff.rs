@@ -83,7 +83,7 @@ pub(crate) fn claim(name: &str) -> Claim {
         "npz" => Claim::OneOf(&[Format::Npz]),
         "onnx" => Claim::OneOf(&[Format::Onnx]),
         "pt" | "pth" | "ckpt" | "bin" => Claim::OneOf(&[Format::TorchZip, Format::Pickle]),
-        "pkl" | "pickle" | "p" => Claim::OneOf(&[Format::Pickle]),
+        "pkl" | "pickle" | "p" | "joblib" => Claim::OneOf(&[Format::Pickle]),
         "json" => Claim::OneOf(&[Format::Json]),
         "txt" | "md" | "rst" | "csv" | "tsv" | "jsonl" | "yaml" | "yml" | "toml" | "cfg" | "ini" | "log"
         | "vocab" | "merges" | "licence" | "license" => Claim::OneOf(&[Format::Text, Format::Json]),
@@ -95,8 +95,8 @@ pub(crate) fn claim(name: &str) -> Claim {
         "spm" => Claim::OneOf(&[Format::SentencePiece]),
         "py" | "pyc" | "pyd" | "so" | "dll" | "dylib" | "exe" | "sh" | "bash" | "ps1" | "bat" | "cmd"
         | "js" | "rb" | "pl" | "php" | "jar" | "class" | "wasm" | "llamafile" => Claim::Program,
-        "ggml" | "tflite" | "tar" | "gz" | "tgz" | "bz2" | "xz" | "zst" | "7z" | "rar" | "zip" | "joblib"
-        | "dill" | "pte" | "mlmodel" | "engine" | "plan" | "mar" | "nemo" | "torchscript" => Claim::Never,
+        "ggml" | "tflite" | "tar" | "gz" | "tgz" | "bz2" | "xz" | "zst" | "7z" | "rar" | "zip" | "dill"
+        | "pte" | "mlmodel" | "engine" | "plan" | "mar" | "nemo" | "torchscript" => Claim::Never,
         _ => Claim::Nothing,
     }
 }

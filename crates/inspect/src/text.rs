@@ -3,10 +3,11 @@
 use crate::config;
 use crate::json;
 use crate::limits::Limits;
-use crate::pickle;
+use crate::pickle::{self, Place};
 use crate::report::{self, Finding, Format, Report, Verdict};
 use crate::sniff::Claim;
 use crate::template;
+use crate::torch;
 
 /// Tells pickle, JSON and text apart and applies their rules.
 pub(crate) fn inspect(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -> Report {
@@ -19,7 +20,7 @@ pub(crate) fn inspect(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -
     }
     let Some(text) = text else {
         // A pickle of protocol 0 or 1 has no signature. It passes only if all of it is one.
-        let scan = pickle::scan(bytes, 0, None, limits);
+        let scan = pickle::scan(bytes, 0, Place::Bare, limits);
         if scan.complete || scan.names_globals {
             let mut report = Report::new(Format::Pickle);
             pickle(bytes, limits, &mut report);
@@ -42,16 +43,27 @@ pub(crate) fn inspect(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -
 
 /// Scans a bare pickle. Streams that follow each other are one file, as long as each passes.
 pub(crate) fn pickle(bytes: &[u8], limits: &Limits, report: &mut Report) {
-    let scan = pickle::scan(bytes, 0, None, limits);
+    let mut scan = pickle::scan(bytes, 0, Place::Bare, limits);
     if scan.legacy_torch {
-        let what = "legacy torch file, which this version does not inspect";
-        report.push(Finding::new(&report::KNOWN_OTHER, 0, what));
+        return torch::inspect_legacy(bytes, limits, report);
+    }
+    if pickle::uses_wrappers(&scan) && !scan.complete {
+        let joblib = pickle::scan(bytes, 0, Place::Joblib, limits);
+        // Who takes the arrays for opcodes, as every reader but joblib does, must not find more than joblib.
+        if scan.refused > joblib.refused {
+            let what = "bytes of an array of joblib are opcodes that name globals";
+            report.push(Finding::new(&report::POLYGLOT, 0, what));
+        }
+        let what = format!("file of joblib with {} arrays between the opcodes", joblib.arrays);
+        report.push(Finding::new(&report::JOBLIB, 0, what));
+        scan = joblib;
     }
     let complete = scan.complete;
     for finding in scan.findings {
         report.push(finding);
     }
-    if !complete && report.verdict == Verdict::Load {
+    report.add_globals(scan.globals);
+    if !complete && report.verdict < Verdict::Refuse {
         report.push(Finding::new(&report::STREAM, 0, "content is no complete pickle"));
     }
 }
@@ -60,7 +72,7 @@ pub(crate) fn pickle(bytes: &[u8], limits: &Limits, report: &mut Report) {
 /// reader, and short texts such as `N.` are such streams, so it does not count. In text a global counts when
 /// it is called or the stream is complete, because a list of words may begin with `c`, a word and a line.
 pub(crate) fn check_polyglot(bytes: &[u8], limits: &Limits, report: &mut Report) {
-    let scan = pickle::scan(bytes, 0, None, limits);
+    let scan = pickle::scan(bytes, 0, Place::Bare, limits);
     let binary = !matches!(report.format, Format::Text | Format::Json);
     // A stream that outlasts the limits was not read to its end, so nobody knows what it would do.
     let unread = scan.findings.iter().any(|finding| finding.code == report::LIMIT.code);

@@ -1,7 +1,10 @@
 //! `torch.save` ZIP files: strict container, allow-listed pickle, storages accounted for.
 
+use std::collections::BTreeMap;
+
+use crate::cursor::Cursor;
 use crate::limits::{self, Limits};
-use crate::pickle::{self, Storages, View};
+use crate::pickle::{self, Place, Storages, View};
 use crate::report::{self, Finding, Report, TensorInfo};
 use crate::tensor::{self, Measure};
 use crate::zip::Member;
@@ -29,14 +32,15 @@ pub(crate) fn inspect(
     report: &mut Report,
 ) -> Result<(), Finding> {
     let parts = parts(members)?;
-    let scan = pickle::scan(&parts.pickle.data, parts.pickle.at, Some(&parts.storages), limits);
+    let scan = pickle::scan(&parts.pickle.data, parts.pickle.at, Place::Zip(&parts.storages), limits);
     for finding in scan.findings {
         report.push(finding);
     }
+    report.add_globals(scan.globals);
     if scan.streams > 1 {
         report.push(Finding::new(&report::SECOND_STREAM, parts.pickle.at, "a reader stops after the first"));
     }
-    if !scan.complete || report.verdict != crate::Verdict::Load {
+    if !scan.complete || report.verdict == crate::Verdict::Refuse {
         return Ok(());
     }
     if let Some(unused) = parts.storages.keys().find(|key| !scan.used.contains(*key)) {
@@ -44,7 +48,64 @@ pub(crate) fn inspect(
         return Err(Finding::new(&report::STORAGE, 0, what));
     }
     report.step = scan.step;
-    measure(&scan.tensors, members, parts.prefix, file_len, limits, report)
+    let by_name: BTreeMap<&str, &Member<'_>> = members.iter().map(|member| (member.name, member)).collect();
+    let data =
+        |key: &str| by_name.get(format!("{}/data/{key}", parts.prefix).as_str()).map(|member| &*member.data);
+    measure(&scan.tensors, data, file_len, limits, report)
+}
+
+/// Inspects a file of before torch 1.6: five pickles, then each storage as a count of elements and its bytes.
+pub(crate) fn inspect_legacy(bytes: &[u8], limits: &Limits, report: &mut Report) {
+    report.push(Finding::new(
+        &report::LEGACY_TORCH,
+        0,
+        "five pickles and storages, as torch wrote before 1.6",
+    ));
+    if let Err(finding) = legacy(bytes, limits, report) {
+        report.push(finding);
+    }
+}
+
+fn legacy(bytes: &[u8], limits: &Limits, report: &mut Report) -> Result<(), Finding> {
+    let scan = pickle::scan(bytes, 0, Place::Legacy, limits);
+    for finding in scan.findings {
+        report.push(finding);
+    }
+    report.add_globals(scan.globals);
+    let mut cursor = Cursor::at(bytes, scan.end);
+    let at = |cursor: &Cursor<'_>| crate::cursor::offset(cursor.pos());
+    if !scan.complete {
+        return Err(Finding::new(&report::LEGACY_LAYOUT, at(&cursor), "the five pickles are not whole"));
+    }
+    if report.verdict == crate::Verdict::Refuse {
+        return Ok(());
+    }
+    let mut data: BTreeMap<&str, &[u8]> = BTreeMap::new();
+    for key in &scan.legacy.keys {
+        let bad =
+            |what: &str| Finding::new(&report::LEGACY_LAYOUT, at(&cursor), format!("storage `{key}` {what}"));
+        let storage = scan.legacy.storages.get(key).ok_or_else(|| bad("belongs to no tensor"))?;
+        let (mut next, short) = (cursor.clone(), bad("is longer than what is left of the file"));
+        if next.u64() != Some(storage.elements) {
+            return Err(bad("has another number of elements than its tensors say"));
+        }
+        let len =
+            storage.elements.checked_mul(storage.dtype.size()).and_then(|len| usize::try_from(len).ok());
+        let raw = len.and_then(|len| next.take(len)).ok_or(short)?;
+        if data.insert(key, raw).is_some() {
+            return Err(bad("is listed twice"));
+        }
+        cursor = next;
+    }
+    if data.len() != scan.legacy.storages.len() {
+        return Err(Finding::new(&report::LEGACY_LAYOUT, at(&cursor), "a tensor has no storage in the file"));
+    }
+    if !cursor.is_done() {
+        return Err(Finding::new(&report::LEGACY_LAYOUT, at(&cursor), "bytes after the last storage"));
+    }
+    report.step = scan.step;
+    let len = crate::cursor::offset(bytes.len());
+    measure(&scan.tensors, |key| data.get(key).copied(), len, limits, report)
 }
 
 fn parts<'m>(members: &'m [Member<'m>]) -> Result<Parts<'m>, Finding> {
@@ -90,28 +151,24 @@ fn is_key(key: &str) -> bool {
     !key.is_empty() && key.len() <= 20 && key.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn measure(
+fn measure<'d>(
     tensors: &[(String, View)],
-    members: &[Member<'_>],
-    prefix: &str,
+    data: impl Fn(&str) -> Option<&'d [u8]>,
     file_len: u64,
     limits: &Limits,
     report: &mut Report,
 ) -> Result<(), Finding> {
-    let by_name: std::collections::BTreeMap<&str, &Member<'_>> =
-        members.iter().map(|member| (member.name, member)).collect();
     let mut left = file_len.saturating_mul(limits::MEASURE_FACTOR).saturating_add(limits::MEASURE_FLOOR);
     let mut finite = true;
     for (name, view) in tensors {
-        let dtype = view.storage.dtype;
+        let dtype = view.dtype;
         let mut measured = None;
-        if limits.measure {
+        if limits.measure && view.plain {
             let cost = tensor::bytes(&view.shape, dtype.size()).and_then(|cost| left.checked_sub(cost));
             left = cost.ok_or_else(|| {
                 Finding::new(&report::LIMIT, 0, format!("tensor `{name}` repeats its storage too often"))
             })?;
-            let member = by_name.get(format!("{prefix}/data/{}", view.storage.key).as_str());
-            let data = member.map(|member| &*member.data).unwrap_or_default();
+            let data = data(&view.storage.key).unwrap_or_default();
             let mut measure = Measure::new(dtype, &view.shape);
             let walked = tensor::walk(data, dtype.size(), view.start, &view.shape, &view.strides, |block| {
                 measure.update(block);

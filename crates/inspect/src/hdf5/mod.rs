@@ -213,7 +213,7 @@ impl<'a> Walker<'a, '_> {
                 Err(_) => {}
             }
         }
-        let scan = pickle::scan(value, at, None, self.limits);
+        let scan = pickle::scan(value, at, pickle::Place::Bare, self.limits);
         if scan.calls || scan.names_globals {
             let what = format!("attribute `{}` is a pickle", show(name.as_bytes()));
             return Err(Finding::new(&report::HDF5_PICKLE, at, what));

@@ -1,16 +1,17 @@
-//! Calls and states: for each listed global the arguments that it may be called with, and for the two
-//! kinds of object that have a state, what that state may be.
+//! Calls and states: for each listed global the arguments that it may be called with, and for the kinds of object
+//! that have a state, what that state may be. Those of torch, `NumPy` and the standard library's values stand in
+//! files of their own.
 
 use crate::limits;
-use crate::pickle::allow::{self, Entry};
+use crate::pickle::Place;
+use crate::pickle::allow::{Entry, Value};
 use crate::pickle::machine::Machine;
-use crate::pickle::value::{Node, Val, View};
+use crate::pickle::value::{Node, Stateful, Val};
 use crate::report::{self, Finding};
-use crate::tensor;
 
 impl Machine<'_> {
     /// The result of calling `callable` with the tuple `args`. `None` when the callable was already
-    /// reported as not listed: the stream goes on with an unknown value.
+    /// reported as refused: the stream goes on with an unknown value.
     pub(super) fn reduce(
         &mut self,
         callable: Val,
@@ -20,56 +21,108 @@ impl Machine<'_> {
         if callable == Val::Unknown {
             return Ok(None);
         }
-        let Some(Node::Global(entry)) = self.get_node(callable) else {
-            return Err(self.bad(&report::CALL, "pickle calls a value that is no listed global"));
+        let entry = match self.get_node(callable) {
+            Some(Node::Global(entry)) => *entry,
+            Some(Node::Foreign { callable, catalogued, .. }) => {
+                let (callable, catalogued) = (*callable, *catalogued);
+                return self.call_foreign(callable, catalogued, args);
+            }
+            _ => return Err(self.bad(&report::CALL, "pickle calls a value that is no listed global")),
         };
-        let entry = *entry;
+        let items = self.call_items(args)?;
+        self.call_entry(entry, &items, budget).map(Some)
+    }
+
+    fn call_items(&self, args: Val) -> Result<Box<[Val]>, Finding> {
         let Some(Node::Tuple { items: Some(items), .. }) = self.get_node(args) else {
             return Err(self.bad(&report::ARGUMENTS, "arguments are not a short tuple"));
         };
         if items.len() > limits::PICKLE_ARGUMENTS {
             return Err(self.bad(&report::ARGUMENTS, "call has too many arguments"));
         }
-        let items = items.clone();
+        Ok(items.clone())
+    }
+
+    fn call_entry(&mut self, entry: Entry, items: &[Val], budget: &mut u64) -> Result<Node, Finding> {
         match entry {
-            Entry::OrderedDict => match &*items {
-                [] => {
-                    Ok(Some(Node::OrderedDict { len: 0, frozen: false, has_state: false, links: Vec::new() }))
-                }
+            Entry::OrderedDict => match items {
+                [] => Ok(Node::OrderedDict { len: 0, frozen: false, has_state: false, links: Vec::new() }),
                 _ => Err(self.arguments("OrderedDict takes no arguments here")),
             },
-            Entry::RebuildTensor => self.tensor(&items).map(Some),
-            Entry::RebuildParameter => self.parameter(&items).map(Some),
-            Entry::TorchSize => match &*items {
-                [dims] => self.dims(*dims).map(|_| Some(Node::Plain)),
-                _ => Err(self.arguments("torch.Size takes a tuple of sizes")),
-            },
-            Entry::NpReconstruct => self.np_reconstruct(&items).map(Some),
-            Entry::NpScalar => self.np_scalar(&items).map(Some),
-            Entry::NpDtype => self.np_dtype(&items).map(Some),
-            Entry::Encode => self.encode(&items, budget).map(Some),
-            Entry::Set | Entry::FrozenSet => self.set(entry, &items).map(Some),
-            Entry::ByteArray => match &*items {
-                [] => Ok(Some(Node::Plain)),
-                [value] if self.byte_len(*value).is_some() => Ok(Some(Node::Plain)),
+            Entry::Torch(torch) => self.call_torch(torch, items),
+            Entry::Numpy(numpy) => self.call_numpy(numpy, items),
+            Entry::Value(value) => self.call_value(value, items),
+            Entry::Reconstructor => self.reconstruct(items),
+            Entry::Encode => self.encode(items, budget),
+            Entry::Set | Entry::FrozenSet => self.set(entry, items),
+            Entry::ByteArray => match items {
+                [] => Ok(Node::Encoded { len: 0 }),
+                [value] => match self.byte_len(*value) {
+                    Some(len) => Ok(Node::Encoded { len }),
+                    None => Err(self.arguments("bytearray takes bytes")),
+                },
                 _ => Err(self.arguments("bytearray takes bytes")),
             },
-            Entry::Complex => match &*items {
-                [Val::Float | Val::Int(_), Val::Float | Val::Int(_)] => Ok(Some(Node::Plain)),
+            Entry::Complex => match items {
+                [Val::Float | Val::Int(_), Val::Float | Val::Int(_)] => Ok(Node::Plain),
                 _ => Err(self.arguments("complex takes two numbers")),
             },
-            Entry::StorageType(_) | Entry::TorchDtype | Entry::NdArray => {
+            Entry::StorageType(_)
+            | Entry::TorchDtype(_)
+            | Entry::TensorClass
+            | Entry::NdArray
+            | Entry::Factory
+            | Entry::Object
+            | Entry::Name => {
                 Err(self.bad(&report::CALL, "pickle calls a listed value that may only be referred to"))
             }
         }
     }
 
-    fn arguments(&self, what: &str) -> Finding {
+    /// `(class, object, None)`: an instance without a call of its constructor. With another base this would call it.
+    fn reconstruct(&mut self, items: &[Val]) -> Result<Node, Finding> {
+        if let [class, base, Val::None] = *items
+            && matches!(self.get_node(base), Some(Node::Global(Entry::Object)))
+        {
+            match self.get_node(class) {
+                Some(Node::Foreign { catalogued, .. }) => {
+                    return Ok(Node::Instance { catalogued: *catalogued, wrapper: false, links: Vec::new() });
+                }
+                Some(Node::Global(Entry::Value(Value::Uuid))) => {
+                    return Ok(Node::Stateful { kind: Stateful::Uuid, built: false });
+                }
+                _ => {}
+            }
+        }
+        Err(self.bad(&report::GLOBAL, "`copyreg._reconstructor` makes something else than a plain instance"))
+    }
+
+    /// A call of something off the start list: of the catalogue's callables with data, else none.
+    fn call_foreign(&mut self, callable: bool, catalogued: bool, args: Val) -> Result<Option<Node>, Finding> {
+        if !callable {
+            self.note(&report::GLOBAL, "pickle calls a global that is not on the allow list");
+            return Ok(None);
+        }
+        if !matches!(self.get_node(args), Some(Node::Tuple { .. })) {
+            return Err(self.arguments("arguments are not a tuple"));
+        }
+        Ok(Some(Node::Instance { catalogued, wrapper: false, links: self.links_to(args) }))
+    }
+
+    /// Links to the members of a tuple or to the one value, to name the tensors below it.
+    pub(super) fn links_to(&self, value: Val) -> Vec<super::value::Link> {
+        match value {
+            Val::Ref(node) => vec![super::value::Link { key: Val::None, node }],
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn arguments(&self, what: &str) -> Finding {
         self.bad(&report::ARGUMENTS, what)
     }
 
     /// A tuple of non-negative integers.
-    fn dims(&self, value: Val) -> Result<Vec<u64>, Finding> {
+    pub(super) fn dims(&self, value: Val) -> Result<Vec<u64>, Finding> {
         let bad = || self.arguments("expected a tuple of sizes");
         let Some(Node::Tuple { items: Some(items), .. }) = self.get_node(value) else { return Err(bad()) };
         if items.len() > limits::DIMENSIONS {
@@ -82,109 +135,6 @@ impl Machine<'_> {
                 _ => Err(bad()),
             })
             .collect()
-    }
-
-    /// `(storage, offset, size, stride, requires_grad, OrderedDict())`, the view inside the storage.
-    fn tensor(&mut self, items: &[Val]) -> Result<Node, Finding> {
-        let bad = |machine: &Self| machine.arguments("arguments of _rebuild_tensor_v2 are not of its shape");
-        let [storage, Val::Int(start), size, stride, Val::Bool(_), hooks] = items else {
-            return Err(bad(self));
-        };
-        let Some(Node::Storage(storage)) = self.get_node(*storage) else { return Err(bad(self)) };
-        let storage = (**storage).clone();
-        let start = u64::try_from(*start).map_err(|_| bad(self))?;
-        let (shape, strides) = (self.dims(*size)?, self.dims(*stride)?);
-        if shape.len() != strides.len() {
-            return Err(bad(self));
-        }
-        // The last element of the view must be inside the storage; an empty view touches nothing.
-        let last = shape.iter().zip(&strides).try_fold(start, |sum, (dim, stride)| {
-            dim.saturating_sub(1).checked_mul(*stride).and_then(|step| sum.checked_add(step))
-        });
-        let empty = shape.contains(&0);
-        let inside = match last.and_then(|last| last.checked_add(1)) {
-            Some(end) => end <= storage.elements,
-            None => false,
-        };
-        if !(inside || (empty && start <= storage.elements)) || tensor::bytes(&shape, 16).is_none() {
-            return Err(self.arguments("view of a tensor reaches outside its storage"));
-        }
-        self.freeze_hooks(*hooks)?;
-        Ok(Node::Tensor(Box::new(View { storage, start, shape, strides })))
-    }
-
-    /// Backward hooks would be called by autograd, so they must be empty and stay so.
-    fn freeze_hooks(&mut self, hooks: Val) -> Result<(), Finding> {
-        match self.get_node_mut(hooks) {
-            Some(Node::OrderedDict { len: 0, has_state: false, frozen, .. }) => {
-                *frozen = true;
-                Ok(())
-            }
-            _ => Err(self.arguments("backward hooks are not an empty OrderedDict")),
-        }
-    }
-
-    fn parameter(&mut self, items: &[Val]) -> Result<Node, Finding> {
-        let [data, Val::Bool(_), hooks] = items else {
-            return Err(self.arguments("arguments of _rebuild_parameter are not of its shape"));
-        };
-        let Some(Node::Tensor(view)) = self.get_node(*data) else {
-            return Err(self.arguments("data of a parameter is not a tensor"));
-        };
-        let view = view.clone();
-        self.freeze_hooks(*hooks)?;
-        Ok(Node::Tensor(view))
-    }
-
-    /// `(numpy.ndarray, (0,), b"b")`: an empty array whose state follows by BUILD.
-    fn np_reconstruct(&self, items: &[Val]) -> Result<Node, Finding> {
-        let [class, shape, code] = items else {
-            return Err(self.arguments("arguments of _reconstruct are not of its shape"));
-        };
-        let class_ok = matches!(self.get_node(*class), Some(Node::Global(Entry::NdArray)));
-        let code_ok = self.byte_len(*code) == Some(1) || self.text(*code) == Some("b");
-        if class_ok && code_ok && self.dims(*shape)? == [0] {
-            return Ok(Node::NdArray { built: false });
-        }
-        Err(self.arguments("arguments of _reconstruct are not of its shape"))
-    }
-
-    /// `(code, False, True)`: a fresh copy, so that the state which follows changes no built-in type.
-    fn np_dtype(&self, items: &[Val]) -> Result<Node, Finding> {
-        let [code, align, copy] = items else {
-            return Err(self.arguments("arguments of numpy.dtype are not of its shape"));
-        };
-        let flags =
-            matches!(align, Val::Bool(false) | Val::Int(0)) && matches!(copy, Val::Bool(true) | Val::Int(1));
-        match self.text(*code).and_then(allow::numpy_code) {
-            Some((item, flexible)) if flags => {
-                Ok(Node::NpDtype { item, flexible, built: false, frozen: false })
-            }
-            _ => Err(self.arguments("numpy.dtype is not of a plain numeric or text kind")),
-        }
-    }
-
-    /// Takes a type into use: its state may not change after this.
-    fn use_dtype(&mut self, value: Val) -> Option<u64> {
-        match self.get_node_mut(value) {
-            Some(Node::NpDtype { item, frozen, .. }) => {
-                *frozen = true;
-                Some(*item)
-            }
-            _ => None,
-        }
-    }
-
-    fn np_scalar(&mut self, items: &[Val]) -> Result<Node, Finding> {
-        if let [dtype, data] = items {
-            let len = self.byte_len(*data);
-            if let Some(item) = self.use_dtype(*dtype)
-                && len == Some(item)
-            {
-                return Ok(Node::Plain);
-            }
-        }
-        Err(self.arguments("numpy scalar does not have the bytes of its type"))
     }
 
     /// `(text, "latin1")`: bytes as protocols below 3 write them.
@@ -218,7 +168,7 @@ impl Machine<'_> {
         Ok(if entry == Entry::Set { Node::Set } else { Node::FrozenSet { plain: true } })
     }
 
-    fn byte_len(&self, value: Val) -> Option<u64> {
+    pub(super) fn byte_len(&self, value: Val) -> Option<u64> {
         match value {
             Val::Bytes { len } => Some(len),
             _ => match self.get_node(value) {
@@ -229,7 +179,7 @@ impl Machine<'_> {
     }
 
     /// BUILD: `__setstate__` or an update of the attributes.
-    pub(super) fn build(&mut self, target: Val, state: Val) -> Result<(), Finding> {
+    pub(super) fn build(&mut self, target: Val, state: Val, budget: &mut u64) -> Result<(), Finding> {
         let bad = |machine: &Self, what: &str| machine.bad(&report::BUILD, what);
         if target == Val::Unknown {
             return Ok(());
@@ -251,58 +201,60 @@ impl Machine<'_> {
                 }
                 Ok(())
             }
-            Some(Node::NpDtype { built: false, frozen: false, item, flexible }) => {
-                let (item, flexible) = (*item, *flexible);
-                self.check_dtype_state(state, item, flexible)?;
+            Some(Node::NpDtype { built: false, frozen: false, item, kind }) => {
+                let (item, kind) = (*item, *kind);
+                self.check_dtype_state(state, item, kind)?;
                 if let Some(Node::NpDtype { built, .. }) = self.get_node_mut(target) {
                     *built = true;
                 }
                 Ok(())
             }
+            Some(Node::Stateful { kind, built: false }) => {
+                let kind = *kind;
+                if state == Val::Unknown || !self.fits(kind, state) {
+                    return Err(bad(self, "state of an object is not of its shape"));
+                }
+                if let Some(Node::Stateful { built, .. }) = self.get_node_mut(target) {
+                    *built = true;
+                }
+                Ok(())
+            }
+            Some(Node::Instance { wrapper: true, .. }) if matches!(self.place, Place::Joblib) => {
+                self.inline_array(target, state, budget)
+            }
+            Some(Node::Instance { .. }) => self.build_instance(target, state),
             _ => Err(bad(self, "BUILD on an object that has no state rule, or has its state")),
         }
     }
 
-    /// `(version, shape, dtype, is_fortran, bytes)`.
-    fn check_array_state(&mut self, state: Val) -> Result<(), Finding> {
-        let bad = |machine: &Self| machine.bad(&report::BUILD, "state of an array is not of its shape");
-        let Some(Node::Tuple { items: Some(items), .. }) = self.get_node(state) else {
-            return Err(bad(self));
-        };
-        let [Val::Int(1), shape, dtype, Val::Bool(_), data] = **items else { return Err(bad(self)) };
-        let shape = self.dims(shape)?;
-        let item = self.use_dtype(dtype).ok_or_else(|| bad(self))?;
-        let len = self.byte_len(data).ok_or_else(|| bad(self))?;
-        if tensor::bytes(&shape, item) != Some(len) {
-            return Err(self.bad(&report::BUILD, "array does not have the bytes of its shape"));
+    fn fits(&self, kind: Stateful, state: Val) -> bool {
+        match (kind, self.get_node(state)) {
+            (Stateful::Random, Some(Node::Dict { .. } | Node::Tuple { .. })) => true,
+            (Stateful::Uuid, Some(Node::Dict { links, .. })) => links.is_empty(),
+            (Stateful::TorchGenerator, Some(Node::Tuple { items: Some(items), .. })) => match **items {
+                [Val::Int(_) | Val::Number, Val::None | Val::Int(_), tensor] => {
+                    matches!(self.get_node(tensor), Some(Node::Tensor(_)))
+                }
+                _ => false,
+            },
+            _ => false,
         }
-        Ok(())
     }
 
-    /// `(3, order, None, None, None, size, alignment, flags)`: no subtype, no fields, no object flags.
-    fn check_dtype_state(&self, state: Val, item: u64, flexible: bool) -> Result<(), Finding> {
-        let bad = || self.bad(&report::BUILD, "state of a numpy type is not of its shape");
-        let Some(Node::Tuple { items: Some(items), .. }) = self.get_node(state) else { return Err(bad()) };
-        let [
-            Val::Int(3),
-            order,
-            Val::None,
-            Val::None,
-            Val::None,
-            Val::Int(size),
-            Val::Int(align),
-            Val::Int(flags),
-        ] = **items
-        else {
-            return Err(bad());
-        };
-        let order_ok = matches!(self.text(order), Some("<" | ">" | "|" | "="));
-        let layout_ok = if flexible {
-            // Text carries NPY_NEEDS_INIT (8), raw bytes nothing.
-            u64::try_from(size) == Ok(item) && (1..=4).contains(&align) && matches!(flags, 0 | 8)
-        } else {
-            (size, align, flags) == (-1, -1, 0)
-        };
-        if order_ok && layout_ok { Ok(()) } else { Err(bad()) }
+    /// The state of an instance of a class off the start list: what its policy accepts. A pair of two states
+    /// would be set attribute by attribute, the class itself included.
+    fn build_instance(&mut self, target: Val, state: Val) -> Result<(), Finding> {
+        if let Some(Node::Tuple { items: Some(items), .. }) = self.get_node(state)
+            && let [_, slots] = **items
+            && let Some(Node::Dict { dunder: true, .. }) = self.get_node(slots)
+        {
+            return Err(self.bad(&report::BUILD, "state sets a special attribute"));
+        }
+        let added = self.links_to(state);
+        self.spend_links(added.len())?;
+        if let Some(Node::Instance { links, .. }) = self.get_node_mut(target) {
+            links.extend(added);
+        }
+        Ok(())
     }
 }

@@ -3,9 +3,9 @@
 use crate::cursor::{offset, show};
 use crate::limits;
 use crate::pickle::machine::Machine;
-use crate::pickle::text;
 use crate::pickle::value::{Node, Val};
-use crate::report::{self, Finding};
+use crate::pickle::{Place, text};
+use crate::report::{self, Finding, Severity};
 
 /// Legacy torch's magic number 0x1950a86a20f9469cfc6c, little-endian as `LONG1` writes it.
 const LEGACY_MAGIC: &[u8] = &[0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
@@ -141,7 +141,7 @@ impl<'a> Machine<'a> {
         let (off, raw) = self.span(len)?;
         self.nested(raw, self.base.saturating_add(off), budget)?;
         if opcode == 0x96 {
-            return self.push_node(Node::Plain);
+            return self.push_node(Node::Encoded { len: offset(raw.len()) });
         }
         self.push(Val::Bytes { len: offset(raw.len()) })
     }
@@ -159,7 +159,7 @@ impl<'a> Machine<'a> {
             }
             return Ok(());
         }
-        let inner = Machine::new(raw, base, None, self.limits, self.depth + 1).run(budget);
+        let inner = Machine::new(raw, base, Place::Bare, self.limits, self.depth + 1).run(budget);
         if *budget == 0 {
             return Err(self.bad(&report::LIMIT, "too many pickle opcodes"));
         }
@@ -168,7 +168,10 @@ impl<'a> Machine<'a> {
             return Err(self.bad(&report::LIMIT, "pickles are nested too deeply in byte strings"));
         }
         self.scan.names_globals |= inner.names_globals && (magic || inner.complete);
-        let worst = inner.findings.iter().find(|finding| finding.severity == report::Severity::Hostile);
+        let worst = inner
+            .findings
+            .iter()
+            .find(|finding| matches!(finding.severity, Severity::Hostile | Severity::Risk));
         match worst {
             Some(finding) if inner.names_globals || (magic && inner.complete) => {
                 let what = format!("byte string holds a pickle: {}", finding.explanation);

@@ -76,7 +76,7 @@ impl Machine<'_> {
                 self.tuple(items)
             }
             b']' => self.push_node(Node::List { len: 0, plain: true, links: Vec::new() }),
-            b'}' => self.push_node(Node::Dict { only_metadata: true, links: Vec::new() }),
+            b'}' => self.push_node(Node::Dict { only_metadata: true, dunder: false, links: Vec::new() }),
             0x8f => self.push_node(Node::Set),
             0x91 => {
                 let items = self.pop_to_mark()?;
@@ -91,7 +91,7 @@ impl Machine<'_> {
             }
             _ => {
                 let items = self.pop_to_mark()?;
-                let dict = self.node(Node::Dict { only_metadata: true, links: Vec::new() })?;
+                let dict = self.node(Node::Dict { only_metadata: true, dunder: false, links: Vec::new() })?;
                 self.push(dict)?;
                 self.set_items(dict, &items)
             }
@@ -140,7 +140,7 @@ impl Machine<'_> {
             _ => {
                 self.check_hashable(&items)?;
                 match self.get_node(target) {
-                    Some(Node::Set) => Ok(()),
+                    Some(Node::Set | Node::Instance { .. }) => Ok(()),
                     _ => Err(self.bad(&report::MUTATE, "ADDITEMS on something that is no plain set")),
                 }
             }
@@ -151,8 +151,12 @@ impl Machine<'_> {
         let plain = items.iter().all(|item| self.is_plain(*item));
         let refs = items.iter().filter(|item| matches!(item, Val::Ref(_))).count();
         self.spend_links(refs)?;
-        let Some(Node::List { len, plain: all, links }) = self.get_node_mut(target) else {
-            return Err(self.bad(&report::MUTATE, "APPEND on something that is no plain list"));
+        self.note_keys(items)?;
+        let (mut count, mut every) = (0, true);
+        let (len, all, links) = match self.get_node_mut(target) {
+            Some(Node::List { len, plain, links }) => (len, plain, links),
+            Some(Node::Instance { links, .. }) => (&mut count, &mut every, links),
+            _ => return Err(self.bad(&report::MUTATE, "APPEND on something that is no plain list")),
         };
         *all = *all && plain;
         for item in items {
@@ -170,10 +174,12 @@ impl Machine<'_> {
             return Err(self.bad(&report::STACK, "SETITEMS has a key without a value"));
         }
         self.spend_links(pairs.len())?;
-        let mut metadata = true;
+        let (mut metadata, mut special) = (true, false);
         for [key, value] in pairs {
             self.check_hashable(&[*key])?;
             metadata = metadata && self.text(*key) == Some("_metadata");
+            special = special || self.text(*key).is_none_or(|key| key.starts_with("__"));
+            self.note_field(target, *key, *value)?;
             if let (Val::Ref(dict), Val::Int(value)) = (target, *value) {
                 let key = limits::STEP_KEYS.iter().position(|name| self.text(*key) == Some(name));
                 let counter = key.zip(u64::try_from(value).ok());
@@ -182,10 +188,12 @@ impl Machine<'_> {
         }
         let added = offset(pairs.len());
         let links = match self.get_node_mut(target) {
-            Some(Node::Dict { only_metadata, links }) => {
+            Some(Node::Dict { only_metadata, dunder, links }) => {
                 *only_metadata = *only_metadata && metadata;
+                *dunder = *dunder || special;
                 links
             }
+            Some(Node::Instance { links, .. }) => links,
             Some(Node::OrderedDict { frozen: false, links, len, .. }) => {
                 *len = len.saturating_add(added);
                 links

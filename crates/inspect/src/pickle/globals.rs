@@ -1,9 +1,11 @@
 //! Opcodes that name globals, call them, set states, and name storages.
 
 use crate::cursor::show;
+use crate::limits;
 use crate::pickle::machine::Machine;
-use crate::pickle::value::{Node, Storage, Val};
-use crate::pickle::{allow, text};
+use crate::pickle::standing::{self, Standing};
+use crate::pickle::value::{Node, Stateful, Storage, Val};
+use crate::pickle::{Place, allow, joblib, text};
 use crate::report::{self, Finding};
 
 impl Machine<'_> {
@@ -44,22 +46,51 @@ impl Machine<'_> {
     }
 
     pub(super) fn resolve(&mut self, module: &str, name: &str) -> Result<Val, Finding> {
-        let module = if self.protocol < 3 { allow::python3_module(module) } else { module };
+        let (module, name) = if self.protocol < 3 { allow::python3(module, name) } else { (module, name) };
         let shown = format!("{}.{}", show(module.as_bytes()), show(name.as_bytes()));
         if text::is_importable(module) && text::is_importable(name) {
             self.scan.names_globals = true;
         }
         if name.contains('.') {
+            self.scan.refused += usize::from(text::is_importable(module) && text::is_importable(name));
             self.note(&report::DOTTED, format!("global `{shown}` walks attributes"));
             return Ok(Val::Unknown);
         }
-        match allow::lookup(module, name) {
-            Some(entry) => self.node(Node::Global(entry)),
-            None => {
-                self.note(&report::GLOBAL, format!("global `{shown}` is not on the allow list"));
-                Ok(Val::Unknown)
-            }
+        if let Some(entry) = allow::lookup(module, name) {
+            return self.node(Node::Global(entry));
         }
+        let (callable, catalogued) = match standing::of(module, name) {
+            Standing::Catalogued { callable } => (callable, true),
+            Standing::Own => (false, false),
+            Standing::Refused => {
+                self.scan.refused += usize::from(text::is_importable(module) && text::is_importable(name));
+                self.note(&report::GLOBAL, format!("global `{shown}` is not on the allow list"));
+                if standing::makes_code(module, name) {
+                    self.note(&report::PICKLED_CODE, format!("`{shown}` makes functions out of byte code"));
+                }
+                return Ok(Val::Unknown);
+            }
+        };
+        self.risk(module, name)?;
+        let wrapper = joblib::is_wrapper(module, name);
+        self.node(Node::Foreign { callable, catalogued, wrapper })
+    }
+
+    /// Records a pair that a policy would have to list, once.
+    pub(super) fn risk(&mut self, module: &str, name: &str) -> Result<(), Finding> {
+        let pair = (module.to_owned(), name.to_owned());
+        if self.scan.globals.contains(&pair) {
+            return Ok(());
+        }
+        if self.scan.globals.len() >= limits::PICKLE_GLOBALS {
+            return Err(
+                self.bad(&report::LIMIT, "pickle names too many globals that a policy would have to list")
+            );
+        }
+        let shown = format!("{}.{}", show(module.as_bytes()), show(name.as_bytes()));
+        self.note(&report::PICKLE_GLOBAL, format!("global `{shown}` needs a policy that lists it"));
+        self.scan.globals.insert(pair);
+        Ok(())
     }
 
     pub(super) fn call(&mut self, opcode: u8, budget: &mut u64) -> Result<(), Finding> {
@@ -78,30 +109,52 @@ impl Machine<'_> {
             b'b' => {
                 let state = self.pop()?;
                 let target = self.top()?;
-                self.build(target, state)
+                self.build(target, state, budget)
             }
             _ => {
-                let callable = match opcode {
-                    b'o' => self.pop_to_mark()?.first().copied(),
+                let (callable, args) = match opcode {
+                    b'o' => (self.pop_to_mark()?.first().copied(), Val::None),
                     0x81 => {
-                        self.pop()?;
-                        Some(self.pop()?)
+                        let args = self.pop()?;
+                        (Some(self.pop()?), args)
                     }
                     _ => {
                         self.pop()?;
-                        self.pop()?;
-                        Some(self.pop()?)
+                        let args = self.pop()?;
+                        (Some(self.pop()?), args)
                     }
                 };
                 let callable =
                     callable.ok_or_else(|| self.bad(&report::STACK, "OBJ without a class after its MARK"))?;
                 self.scan.calls |= self.scan.names_globals;
-                // No entry of the list permits OBJ, NEWOBJ or NEWOBJ_EX; the reader of a listed class never
-                // writes them. An unlisted class was reported when it was named.
-                if callable != Val::Unknown {
-                    self.note(&report::CALL, "OBJ, NEWOBJ or NEWOBJ_EX on a class that does not permit it");
-                }
-                self.push(Val::Unknown)
+                let made = self.instance(opcode, callable, args)?;
+                self.push(made)
+            }
+        }
+    }
+
+    /// NEWOBJ and NEWOBJ_EX make an instance without running its constructor, which is how pickle remakes objects
+    /// of classes. OBJ calls the class, and the reader of a listed class writes none of them. What was refused was
+    /// reported when it was named.
+    fn instance(&mut self, opcode: u8, callable: Val, args: Val) -> Result<Val, Finding> {
+        if callable == Val::Unknown {
+            return Ok(Val::Unknown);
+        }
+        let data = matches!(self.get_node(args), Some(Node::Tuple { .. } | Node::Plain));
+        let empty =
+            matches!(self.get_node(args), Some(Node::Tuple { items: Some(items), .. }) if items.is_empty());
+        match self.get_node(callable) {
+            Some(Node::Foreign { catalogued, wrapper, .. }) if opcode != b'o' && data => {
+                let (catalogued, wrapper) = (*catalogued, *wrapper);
+                let links = self.links_to(args);
+                self.node(Node::Instance { catalogued, wrapper, links })
+            }
+            Some(Node::Global(allow::Entry::Value(allow::Value::Uuid))) if opcode == 0x81 && empty => {
+                self.node(Node::Stateful { kind: Stateful::Uuid, built: false })
+            }
+            _ => {
+                self.note(&report::CALL, "OBJ, NEWOBJ or NEWOBJ_EX on a class that does not permit it");
+                Ok(Val::Unknown)
             }
         }
     }
@@ -111,20 +164,30 @@ impl Machine<'_> {
             return Err(self.bad(&report::PERSISTENT, "textual persistent id"));
         }
         let id = self.pop()?;
+        if let Some(class) = self.legacy_module(id) {
+            return self.push(class);
+        }
         let storage = self.storage(id)?;
         self.scan.used.insert(storage.key.clone());
         self.push_node(Node::Storage(Box::new(storage)))
     }
 
-    /// `("storage", class, key, location, elements)`, the key naming a member that holds the elements.
-    pub(super) fn storage(&self, id: Val) -> Result<Storage, Finding> {
+    /// `("storage", class, key, location, elements)`, the key naming a member that holds the elements; in legacy
+    /// files a storage that follows the streams, with `None` behind it for "no view of another".
+    pub(super) fn storage(&mut self, id: Val) -> Result<Storage, Finding> {
         let bad = |what: &str| self.bad(&report::PERSISTENT, what);
-        let storages = self.storages.ok_or_else(|| bad("persistent id outside a torch container"))?;
+        if matches!(self.place, Place::Bare | Place::Joblib | Place::Inline) {
+            return Err(bad("persistent id outside a torch container"));
+        }
         let Some(Node::Tuple { items: Some(items), .. }) = self.get_node(id) else {
             return Err(bad("persistent id is not a tuple"));
         };
-        let [tag, class, key, location, elements] = **items else {
-            return Err(bad("persistent id is not a tuple of five"));
+        let (tag, class, key, location, elements) = match &**items {
+            [tag, class, key, location, elements] => (*tag, *class, *key, *location, *elements),
+            [tag, class, key, location, elements, Val::None] if self.is_legacy_model() => {
+                (*tag, *class, *key, *location, *elements)
+            }
+            _ => return Err(bad("persistent id is not a tuple of five")),
         };
         if self.text(tag) != Some("storage") {
             return Err(bad("persistent id is not a storage"));
@@ -135,18 +198,19 @@ impl Machine<'_> {
         if self.text(location).is_none_or(|text| text.len() > 64) {
             return Err(bad("location of the storage is not a short text"));
         }
-        let key = self.text(key).ok_or_else(|| bad("key of the storage is not a text"))?;
-        let size = storages.get(key).ok_or_else(|| bad("storage has no member in the file"))?;
+        let key = self.text(key).ok_or_else(|| bad("key of the storage is not a text"))?.to_owned();
         let elements = match elements {
             Val::Int(count) => u64::try_from(count).ok(),
             _ => None,
         };
         let elements = elements.ok_or_else(|| bad("size of the storage is not a count"))?;
-        let used = elements.checked_mul(dtype.size());
+        let storage = Storage { key, dtype: *dtype, elements };
+        let Place::Zip(storages) = self.place else { return self.legacy_storage(storage) };
+        let size = storages.get(&storage.key).ok_or_else(|| bad("storage has no member in the file"))?;
+        let used = elements.checked_mul(storage.dtype.size());
         match used.and_then(|used| size.checked_sub(used)) {
-            Some(spare) if spare < dtype.size() => {}
-            _ => return Err(bad("size of the storage does not fit its member")),
+            Some(spare) if spare < storage.dtype.size() => Ok(storage),
+            _ => Err(bad("size of the storage does not fit its member")),
         }
-        Ok(Storage { key: key.to_owned(), dtype: *dtype, elements })
     }
 }

@@ -6,8 +6,9 @@ use crate::cursor::{Cursor, offset};
 use crate::limits::{self, Limits};
 use crate::pickle::containers::{self, Counter};
 use crate::pickle::value::{Node, Val};
-use crate::pickle::{Scan, Storages, names};
-use crate::report::{self, Finding, Rule};
+use crate::pickle::{Place, Scan, names};
+use crate::pickle::{joblib, legacy};
+use crate::report::{self, Finding, Rule, Severity};
 
 /// What an opcode leads to.
 enum Flow {
@@ -23,7 +24,7 @@ pub(super) struct Machine<'a> {
     pub(super) at: usize,
     stream_start: usize,
     pub(super) protocol: u8,
-    frame_end: Option<usize>,
+    pub(super) frame_end: Option<usize>,
     pub(super) depth: u32,
     pub(super) stack: Vec<Val>,
     pub(super) marks: Vec<usize>,
@@ -32,19 +33,15 @@ pub(super) struct Machine<'a> {
     pub(super) texts: Vec<String>,
     pub(super) links: usize,
     pub(super) counters: Vec<Counter>,
-    pub(super) storages: Option<&'a Storages>,
+    pub(super) place: Place<'a>,
+    /// Fields of array wrappers of joblib, as last set.
+    pub(super) fields: Vec<joblib::Field>,
     pub(super) limits: &'a Limits,
     pub(super) scan: Scan,
 }
 
 impl<'a> Machine<'a> {
-    pub(super) fn new(
-        bytes: &'a [u8],
-        base: u64,
-        storages: Option<&'a Storages>,
-        limits: &'a Limits,
-        depth: u32,
-    ) -> Self {
+    pub(super) fn new(bytes: &'a [u8], base: u64, place: Place<'a>, limits: &'a Limits, depth: u32) -> Self {
         Self {
             bytes,
             cursor: Cursor::new(bytes),
@@ -61,7 +58,8 @@ impl<'a> Machine<'a> {
             texts: Vec::new(),
             links: 0,
             counters: Vec::new(),
-            storages,
+            place,
+            fields: Vec::new(),
             limits,
             scan: Scan::default(),
         }
@@ -86,9 +84,23 @@ impl<'a> Machine<'a> {
                 return self.scan;
             }
             self.scan.streams += 1;
+            self.scan.end = self.cursor.pos();
+            if self.is_last_stream() {
+                self.scan.complete = true;
+                return self.scan;
+            }
         }
-        self.scan.complete = self.scan.streams > 0;
+        self.scan.complete = self.scan.streams > 0 && !matches!(self.place, Place::Legacy | Place::Inline);
         self.scan
+    }
+
+    /// Whether what follows is no pickle: after the one of an array of objects, and after the five of legacy torch.
+    fn is_last_stream(&self) -> bool {
+        match self.place {
+            Place::Inline => true,
+            Place::Legacy => self.scan.streams == legacy::STREAMS,
+            Place::Bare | Place::Zip(_) | Place::Joblib => false,
+        }
     }
 
     fn stream(&mut self, budget: &mut u64) -> Result<(), Finding> {
@@ -99,6 +111,7 @@ impl<'a> Machine<'a> {
         self.texts.clear();
         self.links = 0;
         self.counters.clear();
+        self.fields.clear();
         self.protocol = 0;
         self.frame_end = None;
         self.stream_start = self.cursor.pos();
@@ -128,7 +141,8 @@ impl<'a> Machine<'a> {
         }
         match (self.stack.as_slice(), self.marks.is_empty()) {
             ([root], true) => {
-                if self.storages.is_some() {
+                self.check_legacy_header(*root)?;
+                if matches!(self.place, Place::Zip(_)) || self.is_legacy_model() {
                     let root = *root;
                     self.scan.tensors = names::collect(self, root, self.limits.tensors)?;
                     self.scan.step = containers::step(root, &self.counters);
@@ -145,8 +159,14 @@ impl<'a> Machine<'a> {
 
     /// Records a finding after which the machine can go on.
     pub(super) fn note(&mut self, rule: &'static Rule, what: impl Into<String>) {
-        if self.scan.findings.len() < limits::FINDINGS {
-            let finding = self.bad(rule, what);
+        let finding = self.bad(rule, what);
+        self.keep(finding);
+    }
+
+    /// Keeps a finding. Risks never take the place of what refuses the file.
+    pub(super) fn keep(&mut self, finding: Finding) {
+        let refusing = finding.severity > Severity::Risk;
+        if self.scan.findings.len() < if refusing { limits::FINDINGS * 2 } else { limits::FINDINGS } {
             self.scan.findings.push(finding);
         }
     }
@@ -316,9 +336,16 @@ impl<'a> Machine<'a> {
     pub(super) fn is_plain(&self, value: Val) -> bool {
         match value {
             Val::Unknown => false,
+            // Of what a policy accepts it accepts this too; the start list's values hash themselves.
             Val::Ref(_) => matches!(
                 self.get_node(value),
-                Some(Node::Tuple { plain: true, .. } | Node::FrozenSet { plain: true })
+                Some(
+                    Node::Tuple { plain: true, .. }
+                        | Node::FrozenSet { plain: true }
+                        | Node::Plain
+                        | Node::Foreign { catalogued: true, .. }
+                        | Node::Instance { catalogued: true, .. }
+                )
             ),
             _ => true,
         }

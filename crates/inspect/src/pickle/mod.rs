@@ -10,10 +10,16 @@ mod calls;
 mod constants;
 mod containers;
 mod globals;
+mod joblib;
+mod legacy;
 mod machine;
 mod names;
+mod numpy;
+mod standing;
 mod text;
+mod torch;
 mod value;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,10 +27,26 @@ use crate::limits::Limits;
 use crate::report::Finding;
 
 pub(crate) use allow::numpy_code;
+pub(crate) use joblib::uses_wrappers;
 pub(crate) use value::View;
 
 /// The storages of a torch container: key and size of `data/<key>`.
 pub(crate) type Storages = BTreeMap<String, u64>;
+
+/// Where a pickle stands, which says what may be in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// A file of its own, or a byte string.
+    Bare,
+    /// A torch ZIP container with these storages.
+    Zip(&'a Storages),
+    /// The five streams of a torch file from before 1.6.
+    Legacy,
+    /// A file of joblib, with arrays behind their wrappers.
+    Joblib,
+    /// One stream within a file of joblib: an array of objects.
+    Inline,
+}
 
 /// What a scan saw.
 #[expect(clippy::struct_excessive_bools, reason = "independent observations, no state")]
@@ -46,17 +68,26 @@ pub(crate) struct Scan {
     pub(crate) legacy_torch: bool,
     /// Keys of the storages that were referred to.
     pub(crate) used: BTreeSet<String>,
+    /// Globals off the start list that a policy may list.
+    pub(crate) globals: BTreeSet<(String, String)>,
+    /// How many globals with importable names were refused.
+    pub(crate) refused: usize,
+    /// Where the last complete stream ends.
+    pub(crate) end: usize,
+    /// What the streams of a legacy torch file say of its storages.
+    pub(crate) legacy: legacy::Parts,
+    /// Arrays that stood inline in a file of joblib.
+    pub(crate) arrays: usize,
     /// Named tensors, when storages were given.
     pub(crate) tensors: Vec<(String, View)>,
     /// The step that the outermost dictionary tells, when storages were given.
     pub(crate) step: Option<u64>,
 }
 
-/// Scans a whole byte string. `base` is its offset in the file; `storages` is given inside a torch
-/// container only.
-pub(crate) fn scan(bytes: &[u8], base: u64, storages: Option<&Storages>, limits: &Limits) -> Scan {
+/// Scans a whole byte string. `base` is its offset in the file.
+pub(crate) fn scan(bytes: &[u8], base: u64, place: Place<'_>, limits: &Limits) -> Scan {
     let mut budget = limits.pickle_opcodes;
-    machine::Machine::new(bytes, base, storages, limits, 0).run(&mut budget)
+    machine::Machine::new(bytes, base, place, limits, 0).run(&mut budget)
 }
 
 /// Whether the bytes begin like a pickle of protocol 2 or later.

@@ -60,7 +60,11 @@ fn path(machine: &Machine<'_>, steps: &[Step], last: Option<usize>) -> String {
     while let Some(step) = next.and_then(|index| steps.get(index)) {
         parts.push(match step.key {
             Val::Int(number) => number.to_string(),
-            Val::None => "None".to_owned(),
+            // The state of an object adds no part to the path.
+            Val::None => {
+                next = step.parent;
+                continue;
+            }
             Val::Bool(value) => value.to_string(),
             key => machine.text_up_to(key, limits::NAME_PART).unwrap_or("?").to_owned(),
         });
@@ -77,9 +81,11 @@ fn path(machine: &Machine<'_>, steps: &[Step], last: Option<usize>) -> String {
 
 fn children(node: &Node) -> Vec<Link> {
     match node {
-        Node::List { links, .. } | Node::Dict { links, .. } | Node::OrderedDict { links, .. } => {
-            links.clone()
-        }
+        Node::List { links, .. }
+        | Node::Dict { links, .. }
+        | Node::OrderedDict { links, .. }
+        | Node::Built { links }
+        | Node::Instance { links, .. } => links.clone(),
         Node::Tuple { items: Some(items), .. } => items
             .iter()
             .zip(0_i64..)

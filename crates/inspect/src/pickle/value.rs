@@ -47,6 +47,10 @@ pub(crate) struct View {
     pub(crate) start: u64,
     pub(crate) shape: Vec<u64>,
     pub(crate) strides: Vec<u64>,
+    /// The type of the elements: of the storage, or given with the tensor.
+    pub(crate) dtype: Dtype,
+    /// Whether the elements are what the bytes say. Quantised, conjugated and negated views are not measured.
+    pub(crate) plain: bool,
 }
 
 /// A key-value link to a node that may hold tensors.
@@ -69,9 +73,10 @@ pub(crate) enum Node {
         plain: bool,
         links: Vec<Link>,
     },
-    /// `only_metadata`: every key is the text `_metadata`.
+    /// `only_metadata`: every key is the text `_metadata`; `dunder`: some key is no text or begins with `__`.
     Dict {
         only_metadata: bool,
+        dunder: bool,
         links: Vec<Link>,
     },
     Set,
@@ -93,16 +98,58 @@ pub(crate) enum Node {
     },
     NpDtype {
         item: u64,
-        flexible: bool,
+        kind: Kind,
         built: bool,
         frozen: bool,
     },
-    /// Bytes written as Latin-1 text.
+    /// Bytes that are no constant: written as Latin-1 text, or a byte array.
     Encoded {
         len: u64,
     },
-    /// A finished value without behaviour: size, scalar, complex, byte array.
+    /// A finished value without behaviour: size, scalar, complex, date, path.
     Plain,
+    /// A finished object made of others, and where they are.
+    Built {
+        links: Vec<Link>,
+    },
+    /// An object that takes its state once and runs nothing for it: random generators, `UUID`.
+    Stateful {
+        kind: Stateful,
+        built: bool,
+    },
+    /// A global off the start list that a policy may list.
+    Foreign {
+        callable: bool,
+        catalogued: bool,
+        /// The wrapper of arrays of joblib.
+        wrapper: bool,
+    },
+    /// What was made of such a global.
+    Instance {
+        catalogued: bool,
+        wrapper: bool,
+        links: Vec<Link>,
+    },
+}
+
+/// Kinds of `NumPy` types, by what their state may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Number,
+    /// Text and raw bytes, whose size is their own; raw bytes may have fields.
+    Flexible,
+    Date,
+    Object,
+}
+
+/// Kinds of objects with a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stateful {
+    /// Of `NumPy`: its state is read by the library's own checked code.
+    Random,
+    /// Of torch: seed, offset and a tensor.
+    TorchGenerator,
+    Uuid,
 }
 
 impl Node {

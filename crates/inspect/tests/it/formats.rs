@@ -284,7 +284,6 @@ fn content_that_is_not_what_its_name_says() {
 #[test]
 fn formats_that_are_never_loaded() {
     let tar = [vec![b'a'; 100], vec![0; 157], b"ustar\x0000".to_vec(), vec![0; 248]].concat();
-    let legacy = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}q\x00.";
     let checks: &[(&str, &[u8], &str)] = &[
         ("elf", b"\x7fELF\x02\x01\x01\0", SCRIPT),
         ("windows", b"MZ\x90\0\x03\0", SCRIPT),
@@ -298,7 +297,6 @@ fn formats_that_are_never_loaded() {
         ("zstd", b"\x28\xb5\x2f\xfd\x24\0", OTHER),
         ("7z", b"7z\xbc\xaf\x27\x1c\0\x04", OTHER),
         ("tar", &tar, OTHER),
-        ("legacy torch", legacy, OTHER),
         ("unknown", b"\x00\x01\x02\x03\xff\xfe", "SR-INS-0001"),
         ("latin-1 text", b"caf\xe9 au lait", "SR-INS-0001"),
         ("text with NUL", b"hello\0world", "SR-INS-0001"),

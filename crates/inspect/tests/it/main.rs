@@ -17,6 +17,8 @@ mod mutations;
 #[cfg(test)]
 mod pickles;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
 mod sentencepiece;
 #[cfg(test)]
 mod support;

@@ -15,6 +15,7 @@
 //! held against the bytes that remain before anything is allocated. Anything not understood refuses;
 //! pickles pass by an allow list only. No input makes it panic (property test, fuzz targets).
 
+mod archive;
 mod config;
 mod cursor;
 mod gguf;
@@ -29,17 +30,22 @@ mod proto;
 mod report;
 mod safetensors;
 mod sentencepiece;
+mod skops;
 mod sniff;
+mod tar;
 mod template;
 pub mod tensor;
 mod tensorflow;
 mod text;
 mod torch;
+mod unpack;
+mod xz;
 mod zip;
 
 pub use limits::Limits;
 pub use report::{Finding, Format, RULES, Report, Risk, Rule, Severity, TensorInfo, Verdict};
 
+use crate::archive::Place;
 use crate::sniff::{Claim, Part};
 
 /// Version of the rules, for receipts and caches: a verdict holds for one version only.
@@ -48,8 +54,13 @@ pub const RULE_SET: &str = "strongroom.inspect/1";
 /// Inspects a whole file. `name_hint` is its name or path, of which only the extension is used: content
 /// that is not what the extension claims is refused.
 pub fn inspect_bytes(name_hint: &str, bytes: &[u8], limits: &Limits) -> Report {
+    inspect_within(name_hint, bytes, limits, &mut Place::outermost(limits))
+}
+
+/// The same for a file that may stand in an archive.
+fn inspect_within(name_hint: &str, bytes: &[u8], limits: &Limits, place: &mut Place) -> Report {
     let claim = sniff::claim(name_hint);
-    let mut report = inspect_content(claim, name_hint, bytes, limits);
+    let mut report = inspect_content(claim, name_hint, bytes, limits, place);
     if let Some(second) = sniff::second_format(bytes) {
         let what = format!("content is {} and {second}", report.format.as_str());
         report.push(Finding::new(&report::POLYGLOT, 0, what));
@@ -94,7 +105,7 @@ pub fn inspect_pickle(bytes: &[u8], limits: &Limits) -> Report {
 }
 
 /// Finds the one format of the content and applies its rules.
-fn inspect_content(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -> Report {
+fn inspect_content(claim: Claim, name: &str, bytes: &[u8], limits: &Limits, place: &mut Place) -> Report {
     if bytes.is_empty() {
         return match claim {
             Claim::OneOf(formats) if !formats.contains(&Format::Text) => {
@@ -103,12 +114,15 @@ fn inspect_content(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -> R
             _ => Report::new(Format::Text),
         };
     }
+    if let Some(report) = archive::inspect(name, bytes, limits, place) {
+        return report;
+    }
     if let Some((format, why, program)) = sniff::refused(bytes) {
         let rule = if program { &report::SCRIPT } else { &report::KNOWN_OTHER };
         return Report::refused(Format::Other(format), Finding::new(rule, 0, format!("content is {why}")));
     }
-    if bytes.starts_with(b"PK") && !bytes.is_ascii() {
-        return inspect_zip(bytes, limits);
+    if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK") && !bytes.is_ascii() {
+        return inspect_zip(bytes, limits, place);
     }
     if bytes.starts_with(npy::MAGIC) {
         return with(Format::Npy, |report| npy::inspect(bytes, "array", 0, limits, report));
@@ -190,7 +204,7 @@ fn with(format: Format, check: impl FnOnce(&mut Report) -> Result<(), Finding>) 
     report
 }
 
-fn inspect_zip(bytes: &[u8], limits: &Limits) -> Report {
+fn inspect_zip(bytes: &[u8], limits: &Limits, place: &mut Place) -> Report {
     let members = match zip::read(bytes, limits) {
         Ok(members) => members,
         Err(finding) => return Report::refused(Format::Other("zip"), finding),
@@ -205,6 +219,8 @@ fn inspect_zip(bytes: &[u8], limits: &Limits) -> Report {
     if members.iter().all(|member| member.name.ends_with(".npy") && member.data.starts_with(npy::MAGIC)) {
         return with(Format::Npz, |report| npy::inspect_npz(&members, limits, report));
     }
-    let what = "ZIP archive that is neither a torch checkpoint nor a set of NumPy arrays";
-    Report::refused(Format::Other("zip"), Finding::new(&report::KNOWN_OTHER, 0, what))
+    if skops::claims(&members) {
+        return with(Format::Other("skops"), |report| skops::inspect(&members, limits, report));
+    }
+    archive::zipped(&members, limits, place)
 }

@@ -87,7 +87,9 @@ pub const HDF5_DEPTH: u32 = 32;
 pub const HDF5_PATH: usize = 4_096;
 /// Members of one ZIP file.
 pub const ZIP_MEMBERS: usize = 100_000;
-/// Expansion of one deflated member.
+/// Archives within archives.
+pub const ARCHIVE_DEPTH: usize = 2;
+/// Expansion of one deflated member, and of a compressed file.
 pub const ZIP_RATIO: u64 = 100;
 /// Bytes of all inflated members together: 256 MiB, half of what a parser process may use.
 pub const ZIP_INFLATED: u64 = 256 << 20;

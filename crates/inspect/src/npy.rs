@@ -2,7 +2,7 @@
 
 use crate::cursor::{Cursor, offset};
 use crate::limits::{self, Limits};
-use crate::pickle;
+use crate::pickle::{self, Place};
 use crate::report::{self, Finding, Report, TensorInfo};
 use crate::tensor::{self, Dtype, Measure};
 use crate::zip::Member;
@@ -32,8 +32,17 @@ pub(crate) fn inspect(
     let len = len.filter(|len| *len <= limits::NPY_HEADER).ok_or_else(|| bad("header is too long"))?;
     let text = cursor.take(len).ok_or_else(|| bad("file ends within the header"))?;
     let text = std::str::from_utf8(text).map_err(|_| bad("header is not text"))?;
-    let header = header(text, base)?;
     let data = bytes.get(cursor.pos()..).unwrap_or_default();
+    let header = match header(text, base) {
+        // What the pickle would do is told with the refusal.
+        Err(finding) if finding.code == report::NPY_OBJECT.code => {
+            let at = base.saturating_add(offset(cursor.pos()));
+            let scan = pickle::scan(data, at, Place::Bare, limits);
+            scan.findings.into_iter().for_each(|finding| report.push(finding));
+            return Err(finding);
+        }
+        other => other?,
+    };
     let want = tensor::bytes(&header.shape, header.item);
     if want != Some(offset(data.len())) {
         let what = format!("array has {} bytes of data, not what its header says", data.len());

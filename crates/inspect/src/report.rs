@@ -282,6 +282,13 @@ impl Report {
         self.globals.extend(globals);
     }
 
+    /// Takes over the risks and pairs of what stands within.
+    pub(crate) fn take_pairs(&mut self, inner: Self) {
+        self.verdict = self.verdict.max(inner.verdict);
+        self.risks.extend(inner.risks);
+        self.globals.extend(inner.globals);
+    }
+
     pub(crate) fn push(&mut self, finding: Finding) {
         let verdict = match (finding.severity, finding.risk) {
             (Severity::Notice, _) => Verdict::Load,
@@ -328,6 +335,9 @@ const DISTRUST: &str = "do not open this file elsewhere; ask its publisher, and 
 
 /// For globals that a policy can list.
 const LIST: &str = "convert the weights to safetensors, or have a policy list exactly this module and name";
+
+/// For archives.
+const UNPACK: &str = "unpack it, then inspect and import the directory";
 
 macro_rules! rules {
     ($($name:ident = $code:literal, $severity:ident $(($risk:ident))?, $title:literal, $remedy:expr;)*) => {
@@ -421,6 +431,14 @@ rules! {
     LEGACY_LAYOUT = "SR-INS-0203", Malformed, "legacy torch file is not accounted for to its last byte", REWRITE;
     JOBLIB = "SR-INS-0204", Risk(Joblib), "file of joblib: a pickle with arrays between its opcodes", "save the model as ONNX or skops, or have a policy accept `joblib`";
     JOBLIB_ARRAY = "SR-INS-0205", Malformed, "array within a file of joblib is not what its wrapper says", REWRITE;
+    ARCHIVE = "SR-INS-0210", Risk(Archive), "archive or compressed file, which is no model by itself", UNPACK;
+    ARCHIVE_NAME = "SR-INS-0211", Hostile, "archive member has an unsafe or repeated name, or is no regular file", DISTRUST;
+    ARCHIVE_LAYOUT = "SR-INS-0212", Malformed, "archive is not accounted for to its last byte", REWRITE;
+    CODE_ARCHIVE = "SR-INS-0213", Unsupported, "archive of a format that carries code", "export the model to ONNX, or save its state dict";
+    LEGACY_TAR = "SR-INS-0214", Unsupported, "torch file in the form of a tar archive", "save it again with torch.save of a later version";
+    SKOPS = "SR-INS-0220", Risk(Skops), "file of skops, which builds objects by name", "have a policy accept `skops` and list the names";
+    SKOPS_NODE = "SR-INS-0221", Hostile, "file of skops names what may not be built", DISTRUST;
+    SKOPS_SHAPE = "SR-INS-0222", Malformed, "file of skops is not of its form", REWRITE;
 }
 
 #[cfg(test)]

@@ -143,12 +143,17 @@ fn central<'a>(bytes: &'a [u8], directory: &Directory, limits: &Limits) -> Resul
     let window = bytes.get(..directory.end).unwrap_or_default();
     let mut cursor = Cursor::at(window, directory.at);
     let mut records = Vec::new();
-    let mut names = BTreeSet::new();
+    let (mut names, mut directories) = (BTreeSet::new(), BTreeSet::new());
     for _ in 0..directory.count {
         let at = cursor.pos();
         let record = central_record(&mut cursor)?;
         check_name(record.name, at)?;
-        if !names.insert(record.name.to_ascii_lowercase()) {
+        let key = record.name.strip_suffix('/').unwrap_or(record.name).to_ascii_lowercase();
+        let directory = key.len() != record.name.len();
+        if directory && (record.size, record.packed) != (0, 0) {
+            return Err(bad(&report::ZIP_NAME, at, "directory has content"));
+        }
+        if directory && !directories.insert(key.clone()) || !directory && !names.insert(key.clone()) {
             return Err(bad(&report::ZIP_NAME, at, format!("member `{}` occurs twice", record.name)));
         }
         records.push(record);
@@ -157,6 +162,10 @@ fn central<'a>(bytes: &'a [u8], directory: &Directory, limits: &Limits) -> Resul
         return Err(bad(&report::ZIP, cursor.pos(), "central directory is empty or longer than its records"));
     }
     // No name may be a directory of another.
+    if let Some(name) = names.intersection(&directories).next() {
+        let what = format!("member `{name}` is a file and a directory");
+        return Err(bad(&report::ZIP_NAME, directory.at, what));
+    }
     for name in &names {
         let mut prefix = name.as_str();
         while let Some((parent, _)) = prefix.rsplit_once('/') {
@@ -198,8 +207,11 @@ fn central_record<'a>(cursor: &mut Cursor<'a>) -> Result<Central<'a>, Finding> {
     if comment_len != 0 || disk != 0 {
         return Err(bad(&report::ZIP_METHOD, at, "member has a comment or is on another disk"));
     }
-    // Upper 16 bits: a Unix mode. Regular file or none; links, devices and directories are refused.
-    if !matches!(external >> 28, 0 | 0o10) || external & 0x10 != 0 {
+    // Upper 16 bits: a Unix mode. Regular file or none, a directory where the name says so; links and devices are
+    // refused.
+    let directory = name.ends_with(b"/");
+    let mode = if directory { matches!(external >> 28, 0 | 0o4) } else { matches!(external >> 28, 0 | 0o10) };
+    if !mode || (external & 0x10 != 0 && !directory) {
         return Err(bad(&report::ZIP_NAME, at, "member is no regular file"));
     }
     let name = std::str::from_utf8(name).map_err(|_| bad(&report::ZIP_NAME, at, "name is not UTF-8"))?;
@@ -261,9 +273,13 @@ fn extra_fields<const N: usize>(extra: &[u8], narrow: &[u32; N], at: usize) -> R
 }
 
 /// Relative, forward slashes, printable ASCII, no empty, `.` or `..` component.
-fn check_name(name: &str, at: usize) -> Result<(), Finding> {
+pub(crate) fn is_safe_name(name: &str) -> bool {
     let plain = name.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'\\' && byte != b':');
-    if name.len() > 1_024 || !plain || name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+    name.len() <= 1_024 && plain && !name.split('/').any(|part| matches!(part, "" | "." | ".."))
+}
+
+fn check_name(name: &str, at: usize) -> Result<(), Finding> {
+    if !is_safe_name(name.strip_suffix('/').unwrap_or(name)) {
         let what = format!("member name `{}` is not allowed", show(name.as_bytes()));
         return Err(bad(&report::ZIP_NAME, at, what));
     }

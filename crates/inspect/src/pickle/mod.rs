@@ -28,6 +28,7 @@ use crate::report::Finding;
 
 pub(crate) use allow::numpy_code;
 pub(crate) use joblib::uses_wrappers;
+pub(crate) use standing::Standing;
 pub(crate) use value::View;
 
 /// The storages of a torch container: key and size of `data/<key>`.
@@ -88,6 +89,16 @@ pub(crate) struct Scan {
 pub(crate) fn scan(bytes: &[u8], base: u64, place: Place<'_>, limits: &Limits) -> Scan {
     let mut budget = limits.pickle_opcodes;
     machine::Machine::new(bytes, base, place, limits, 0).run(&mut budget)
+}
+
+/// Whether a pair is on the start list.
+pub(crate) fn is_listed(module: &str, name: &str) -> bool {
+    allow::lookup(module, name).is_some()
+}
+
+/// What a policy may make of a pair that is not.
+pub(crate) fn standing(module: &str, name: &str) -> Standing {
+    standing::of(module, name)
 }
 
 /// Whether the bytes begin like a pickle of protocol 2 or later.

@@ -29,7 +29,7 @@ static ROOTS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
 
 /// What a policy may make of a global.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// A pair of the catalogue; whether it may be called with data.
     Catalogued { callable: bool },
     /// A pair that no list knows: instances of it may be remade.

@@ -165,7 +165,7 @@ fn members_that_keras_does_not_write_are_refused() {
     for missing in 0..3 {
         let mut entries = good();
         let name = entries.remove(missing).name;
-        let code = if name == "config.json" { "SR-INS-0004" } else { MEMBER };
+        let code = if name == "config.json" { "SR-INS-0002" } else { MEMBER };
         refused(&name, "m.keras", &zip(&entries), code);
     }
     let mut entries = good();

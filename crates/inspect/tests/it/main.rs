@@ -1,6 +1,8 @@
 //! Whole files in, verdicts out.
 
 #[cfg(test)]
+mod archives;
+#[cfg(test)]
 mod benign;
 #[cfg(test)]
 mod configs;

@@ -1,11 +1,19 @@
 //! No input makes the inspector panic, and no truncation of a file passes as the file.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use strongroom_inspect::{Limits, Verdict, inspect_bytes, inspect_pickle};
 
+use crate::archives::{bzip2, gzip, plain, tar};
 use crate::support::{Torch, message, npy, number, onnx, safetensors, zip};
 
 fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+    static SEEDS: LazyLock<Vec<(&'static str, Vec<u8>)>> = LazyLock::new(make_seeds);
+    SEEDS.clone()
+}
+
+fn make_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let array = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", &[0; 8]);
     let tensor = [number(1, 2), number(2, 1), message(8, b"w"), message(9, &[0; 8])].concat();
     vec![
@@ -16,6 +24,14 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("m.npz", zip(&[crate::support::entry("a.npy", &array)])),
         ("m.npy", array),
         ("m.onnx", onnx(&message(5, &tensor))),
+        ("m.pt", crate::policies::legacy_file()),
+        ("m.joblib", crate::policies::joblib_file()),
+        ("m.tar", tar(&[plain("a.json", b"{}"), plain("b.pkl", b"\x80\x04N.")])),
+        ("m.json.gz", gzip(b"{}")),
+        ("m.pkl.bz2", bzip2(b"\x80\x04N.")),
+        ("m.json.xz", include_bytes!("data/json.xz").to_vec()),
+        ("m.json.zst", include_bytes!("data/json.zst").to_vec()),
+        ("m.json.lz4", include_bytes!("data/json.lz4").to_vec()),
         ("m.json", br#"{"a":[1,2.5e3,"x\u00fc",null,true],"b":{}}"#.to_vec()),
     ]
 }
@@ -68,7 +84,7 @@ fn positions(bytes: &[u8], magic: &[u8]) -> Vec<usize> {
 }
 
 fn mutated() -> impl Strategy<Value = (usize, Vec<(usize, u8)>, usize)> {
-    (0..8_usize, prop::collection::vec((any::<usize>(), any::<u8>()), 0..8), any::<usize>())
+    (0..seeds().len(), prop::collection::vec((any::<usize>(), any::<u8>()), 0..8), any::<usize>())
 }
 
 proptest! {

@@ -222,6 +222,14 @@ fn legacy(class: &[u8], system: &[u8], keys: &[u8], data: &[u8]) -> Vec<u8> {
     ])
 }
 
+pub(crate) fn legacy_file() -> Vec<u8> {
+    legacy(CLASS, SYSTEM, KEYS, DATA)
+}
+
+pub(crate) fn joblib_file() -> Vec<u8> {
+    wrapped(2, b"f4", &cat(&[b"\x02\xff\xff", &[0; 8]]))
+}
+
 const CLASS: &[u8] = b"ctorch\nFloatStorage\n";
 const SYSTEM: &[u8] = b"\x80\x02}U\x0dlittle_endian\x88s.";
 const KEYS: &[u8] = b"\x80\x02]U\x017a.";

@@ -21,6 +21,7 @@ mod context;
 mod error;
 mod exit;
 mod identity;
+mod measure;
 mod names;
 mod output;
 mod progress;

@@ -116,7 +116,8 @@ fn not_utf8(path: &Path) -> CliError {
     CliError::NotRegular { path: path.to_owned(), what: "not named in UTF-8" }
 }
 
-fn refuse(path: &Path, kind: FileType) -> CliError {
+/// What a thing is that is neither a regular file nor a directory.
+pub(crate) fn refuse(path: &Path, kind: FileType) -> CliError {
     let what = match kind {
         k if k.is_symlink() => "a symbolic link",
         k if k.is_fifo() => "a pipe",

@@ -83,7 +83,7 @@ pub(crate) fn sign(
     cor: u128,
 ) -> Result<SignedModel, Fail> {
     let resources: Vec<oms::Resource> =
-        files.iter().map(|f| oms::Resource { name: f.path.clone(), digest: f.digest }).collect();
+        files.iter().map(|f| oms::Resource { name: f.path.clone(), digest: f.digest.into() }).collect();
     let payload = oms::statement(name, &resources, &[]).map_err(|e| Fail::explained(400, &e))?;
     let digest = dsse::to_sign(dsse::IN_TOTO, &payload);
     let signature = signature(node, SignKind::Model, digest, tenant.as_str(), name, cor)?;

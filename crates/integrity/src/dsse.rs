@@ -119,6 +119,11 @@ impl Envelope {
         self.key_id.as_deref()
     }
 
+    /// The signature, for what dates it. Nothing says yet that it is one.
+    pub(crate) fn signature_der(&self) -> &[u8] {
+        &self.signature_der
+    }
+
     /// The payload, once its type is `payload_type` and the signature verifies with `key`.
     ///
     /// # Errors
@@ -164,7 +169,7 @@ pub(crate) fn text<'v>(members: &'v Map<String, Value>, name: &'static str) -> R
 }
 
 /// A base64 member (RFC 4648 section 4: padded, no stray bits, no white space).
-fn bytes(members: &Map<String, Value>, name: &'static str) -> Result<Vec<u8>, VerifyError> {
+pub(crate) fn bytes(members: &Map<String, Value>, name: &'static str) -> Result<Vec<u8>, VerifyError> {
     STANDARD.decode(text(members, name)?).map_err(|_| malformed(&format!("`{name}` is not base64")))
 }
 

@@ -5,6 +5,7 @@ use base::Digest;
 use crate::json::JsonError;
 use crate::key::KeyError;
 use crate::limits::QUOTE_MAX;
+use crate::x509::CertificateError;
 
 /// One file that is not as signed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +25,11 @@ pub enum Difference {
         /// Its name.
         name: String,
     },
+    /// A directory without a file, which no signature can cover.
+    EmptyDirectory {
+        /// Its name.
+        name: String,
+    },
 }
 
 impl std::fmt::Display for Difference {
@@ -32,6 +38,9 @@ impl std::fmt::Display for Difference {
             Self::Missing { name } => write!(f, "file `{}` is signed but missing", quote(name)),
             Self::Changed { name } => write!(f, "file `{}` is not as it was signed", quote(name)),
             Self::Extra { name } => write!(f, "file `{}` is not covered by the signature", quote(name)),
+            Self::EmptyDirectory { name } => {
+                write!(f, "directory `{}` is empty, which no signature covers", quote(name))
+            }
         }
     }
 }
@@ -46,6 +55,17 @@ pub enum VerifyError {
     /// The public key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A certificate, a revocation list or a timestamp is not believed.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// Signed by another method than the one asked for.
+    #[error("signed by method `{found}`, asked for `{asked}`")]
+    OtherMethod {
+        /// The method of the bundle.
+        found: &'static str,
+        /// The caller's.
+        asked: &'static str,
+    },
     /// A member is missing, has another type, or must not be there.
     #[error("the signature file is malformed: {0}")]
     Malformed(String),
@@ -85,9 +105,9 @@ pub enum VerifyError {
     /// Files are not as signed; at least one, sorted by name.
     #[error("{}", describe(.0))]
     Files(Vec<Difference>),
-    /// The caller could not read a range of a file.
-    #[error("file `{name}` could not be read")]
-    Unreadable {
+    /// The caller measured a file in another way than the statement says.
+    #[error("file `{name}` was not measured in the way that was signed")]
+    Unmeasured {
         /// Its name.
         name: String,
     },
@@ -109,18 +129,20 @@ impl base::Explain for VerifyError {
             Self::WrongType { .. } => "SR-INT-0003",
             Self::NotSupported(_) => "SR-INT-0004",
             Self::Key(_) => "SR-INT-0005",
+            Self::Certificate(error) => error.code(),
+            Self::OtherMethod { .. } => "SR-INT-0006",
             Self::OtherKey { .. } => "SR-INT-0011",
             Self::Signature => "SR-INT-0012",
             Self::Statement(_) => "SR-INT-0013",
             Self::RootDigest { .. } => "SR-INT-0014",
             Self::Files(_) => "SR-INT-0015",
-            Self::Unreadable { .. } => "SR-INT-0016",
+            Self::Unmeasured { .. } => "SR-INT-0016",
         }
     }
     fn fault(&self) -> base::Fault {
         match self {
-            Self::Key(_) | Self::NotSupported(_) => base::Fault::Caller,
-            Self::Unreadable { .. } => base::Fault::Operator,
+            Self::Key(_) | Self::NotSupported(_) | Self::OtherMethod { .. } => base::Fault::Caller,
+            Self::Unmeasured { .. } => base::Fault::Platform,
             _ => base::Fault::Peer,
         }
     }
@@ -130,9 +152,13 @@ impl base::Explain for VerifyError {
                 "the signature file is damaged or of another kind; get it again from whoever signed it"
             }
             Self::NotSupported(_) => {
-                "ask the signer for an OpenSSF Model Signing v1.0 bundle of method `key`, with SHA-256"
+                "ask the signer for an OpenSSF Model Signing v1.0 bundle over the files themselves"
             }
             Self::Key(_) => "pass the PEM file of an EC public key on P-256, P-384 or P-521",
+            Self::Certificate(error) => return error.help(),
+            Self::OtherMethod { .. } => {
+                "pass the method that was used with `strongroom model verify --method`, and whom you trust for it"
+            }
             Self::OtherKey { .. } => "pass the public key of the signer whom you mean to trust",
             Self::Signature | Self::Statement(_) | Self::RootDigest { .. } => {
                 "do not use the file; get it and its signature again from the signer"
@@ -140,7 +166,9 @@ impl base::Explain for VerifyError {
             Self::Files(_) => {
                 "do not load the model; get the named files again, or sign what is there yourself"
             }
-            Self::Unreadable { .. } => "check that the file exists and may be read, then verify again",
+            Self::Unmeasured { .. } => {
+                "verify again; if it fails again, report it with `strongroom --version`"
+            }
         })
     }
 }
@@ -177,6 +205,15 @@ pub enum SignError {
     /// The private key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The certificate is of another key than the one that signs.
+    #[error("the certificate of `{subject}` is not of this private key")]
+    OtherKey {
+        /// Whose certificate.
+        subject: String,
+    },
     /// The signing operation failed, or gave a signature that does not verify.
     #[error("the signature could not be made")]
     Signature,
@@ -189,6 +226,8 @@ impl base::Explain for SignError {
             Self::NoName => "SR-INT-0022",
             Self::Name { .. } | Self::Conflict { .. } => "SR-INT-0023",
             Self::Key(_) => "SR-INT-0005",
+            Self::Certificate(error) => error.code(),
+            Self::OtherKey { .. } => "SR-INT-0025",
             Self::Signature => "SR-INT-0024",
         }
     }
@@ -204,6 +243,8 @@ impl base::Explain for SignError {
             Self::NoName => "pass a directory that has a name",
             Self::Name { .. } | Self::Conflict { .. } => "rename or remove the file, then sign again",
             Self::Key(_) => "pass an unencrypted PEM file of an EC private key on P-256, P-384 or P-521",
+            Self::Certificate(error) => return error.help(),
+            Self::OtherKey { .. } => "pass the private key to which the certificate belongs",
             Self::Signature => "sign again; if it fails again, check the key with `strongroom doctor`",
         })
     }

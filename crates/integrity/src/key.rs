@@ -91,6 +91,22 @@ impl PublicKey {
             .map_err(|_| KeyError::NotEc)
     }
 
+    /// Reads a SubjectPublicKeyInfo in DER.
+    ///
+    /// # Errors
+    /// [`KeyError::NotEc`].
+    pub fn from_der(der: &[u8]) -> Result<Self, KeyError> {
+        if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_der(der) {
+            return Ok(Self(Public::P256(key)));
+        }
+        if let Ok(key) = p384::ecdsa::VerifyingKey::from_public_key_der(der) {
+            return Ok(Self(Public::P384(key)));
+        }
+        p521::ecdsa::VerifyingKey::from_public_key_der(der)
+            .map(|key| Self(Public::P521(key)))
+            .map_err(|_| KeyError::NotEc)
+    }
+
     /// Its curve.
     pub fn curve(&self) -> Curve {
         match self.0 {

@@ -23,3 +23,27 @@ pub(crate) const PEM_MAX: usize = 16 << 10;
 
 /// How much of a text from outside an error message repeats, in characters.
 pub(crate) const QUOTE_MAX: usize = 120;
+
+/// Largest certificate, in bytes. Those of authorities are 1 to 4 KiB.
+pub(crate) const CERTIFICATE_MAX: usize = 64 << 10;
+
+/// Most certificates of one bundle or file. A path has at most 8 (the path builder's own limit on depth).
+pub(crate) const CERTIFICATES_MAX: usize = 64;
+
+/// Largest PEM text of certificates: 64 of 4 KiB in base64, and comments around them.
+pub(crate) const PEM_CHAIN_MAX: usize = 1 << 20;
+
+/// Largest revocation list, in bytes: about 40 bytes an entry, so 400,000 revoked certificates.
+pub(crate) const CRL_MAX: usize = 16 << 20;
+
+/// Most revocation lists of one verification: one for each authority of a path, and of other paths.
+pub(crate) const CRLS_MAX: usize = 64;
+
+/// Largest timestamp: one signature and the certificates of its authority.
+pub(crate) const TIMESTAMP_MAX: usize = 256 << 10;
+
+/// Most timestamps of one bundle.
+pub(crate) const TIMESTAMPS_MAX: usize = 8;
+
+/// How far clocks of others may be ahead of ours, in milliseconds.
+pub(crate) const SKEW_MILLIS: u64 = 5 * 60 * 1000;

@@ -7,6 +7,7 @@ mod policy;
 mod recovery;
 mod release;
 mod revocation;
+mod signing;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -21,6 +22,7 @@ pub(crate) use policy::{PolicyCommand, RulesOf};
 pub(crate) use recovery::{BreakGlassCommand, Codes, SafeModeCommand};
 pub(crate) use release::{ChangeArgs, ReleaseCommand};
 pub(crate) use revocation::RevocationCommand;
+pub(crate) use signing::{HashAlgorithm, Leniency, Method, SignArgs, TrustedArgs, VerifyArgs};
 
 use crate::output::Format;
 use crate::progress::Mode;

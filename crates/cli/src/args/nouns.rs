@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use access::Role;
 use base::names::Name;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
-use super::{ApprovalCommand, GrantArgs, SessionCommand, TenantArg, UserCommand};
+use super::{ApprovalCommand, GrantArgs, SessionCommand, SignArgs, TenantArg, UserCommand, VerifyArgs};
 use crate::names::Versioned;
 
 /// Verbs of `tenant`.
@@ -213,47 +213,17 @@ pub(crate) enum ModelCommand {
     },
     /// Sign a directory in OMS format; needs no node
     #[command(before_long_help = "Examples:
-  strongroom model sign ./model --signature model.sig --method key --private-key key.pem")]
-    Sign {
-        /// Directory (or single file) to sign
-        path: PathBuf,
-        /// Where the signature goes
-        #[arg(long, value_name = "FILE")]
-        signature: PathBuf,
-        /// How
-        #[arg(long, value_enum, default_value = "key")]
-        method: Method,
-        /// EC private key, PEM
-        #[arg(long, value_name = "PEM")]
-        private_key: PathBuf,
-        /// Paths to leave out of the signature
-        #[arg(long, value_name = "PATH", num_args = 1..)]
-        ignore_paths: Vec<PathBuf>,
-    },
+  strongroom model sign ./model --signature model.sig --method key --private-key key.pem
+  strongroom model sign ./model --signature model.sig --private-key key.pem --hash-algorithm blake3 --shard-size 1000000000
+  strongroom model sign ./model --signature model.sig --method certificate --private-key key.pem --signing-certificate signer.pem --certificate-chain authority.pem")]
+    Sign(SignArgs),
     /// Verify a model of the node, or with `--signature` a directory on plain files: 0 verified, 3 not
     #[command(before_long_help = "Examples:
   strongroom model verify fashion-mnist@1 --tenant acme
-  strongroom model verify ./model --signature model.sig --method key --public-key key.pub.pem")]
-    Verify {
-        /// NAME[@VERSION] of the node, or a directory together with `--signature`
-        #[arg(value_name = "MODEL|DIR")]
-        subject: String,
-        /// Signature file; makes it work on plain files, without a node
-        #[arg(long, value_name = "FILE", requires = "public_key")]
-        signature: Option<PathBuf>,
-        /// How it was signed
-        #[arg(long, value_enum, default_value = "key")]
-        method: Method,
-        /// EC public key, PEM
-        #[arg(long, value_name = "PEM", requires = "signature")]
-        public_key: Option<PathBuf>,
-        /// Paths that are not part of the model; each must be named in the signature as well
-        #[arg(long, value_name = "PATH", num_args = 1.., requires = "signature")]
-        ignore_paths: Vec<PathBuf>,
-        /// Whose
-        #[command(flatten)]
-        tenant: TenantArg,
-    },
+  strongroom model verify ./model --signature model.sig --method key --public-key key.pub.pem
+  strongroom model verify ./model --signature model.sig --method certificate --certificate-chain root.pem --crl root.crl
+  strongroom model verify ./model --signature model.sig --method certificate --certificate-chain root.pem --tsa-roots tsa.pem --identity alice@example.org")]
+    Verify(Box<VerifyArgs>),
     /// Write files and signature of a model to a new directory
     #[command(before_long_help = "Examples:
   strongroom model export fashion-mnist@1 ./out --tenant acme")]
@@ -267,13 +237,6 @@ pub(crate) enum ModelCommand {
         #[command(flatten)]
         tenant: TenantArg,
     },
-}
-
-/// How a model is signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Method {
-    /// With an elliptic-curve key.
-    Key,
 }
 
 /// Verbs of `bom`.

@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 use super::dataset::verification;
 use super::import::{What, import};
 use super::{inspect, sign};
-use crate::args::ModelCommand;
+use crate::args::{ModelCommand, VerifyArgs};
 use crate::error::{CliError, Failure};
 use crate::exit::Exit;
 use crate::names::Versioned;
@@ -64,15 +64,14 @@ pub(crate) fn run(session: &Session, command: ModelCommand) -> Result<Answer, Fa
             Ok(Answer::record(&show(&scope, &thing.thing)?, SHOW))
         }
         ModelCommand::Inspect { path } => inspect::run(session, &path),
-        ModelCommand::Sign { path, signature, method: _, private_key, ignore_paths } => {
-            sign::sign(session, &path, &signature, &private_key, &ignore_paths)
-        }
-        ModelCommand::Verify { subject, signature, public_key, ignore_paths, tenant, method: _ } => {
-            if let (Some(signature), Some(key)) = (signature, public_key) {
-                return sign::verify(session, Path::new(&subject), &signature, &key, &ignore_paths);
+        ModelCommand::Sign(args) => sign::sign(session, &args),
+        ModelCommand::Verify(args) => {
+            if let Some(signature) = &args.signature {
+                return sign::verify(session, &args, signature);
             }
+            let VerifyArgs { subject, tenant, .. } = *args;
             let thing: Versioned = subject.parse().map_err(|why| {
-                CliError::Usage(format!("{why}; to verify a directory add `--signature` and `--public-key`"))
+                CliError::Usage(format!("{why}; to verify a directory add `--signature` and whom to trust"))
             })?;
             let scope = session.scope(&tenant)?;
             let path = scope.thing("models", &thing.name, thing.version, &["verify"]);
@@ -137,7 +136,7 @@ fn write_model(
     )?;
     let key = directory.join("model.pub.pem");
     write_new(&key, public_key.as_bytes())?;
-    let checked = sign::verify(session, &files, &signature, &key, &[])?;
+    let checked = sign::verify_with_key(session, &files, &signature, &key)?;
     let agrees = checked.json.get("digest").and_then(|d| d.as_str()) == Some(model.digest.as_str());
     if checked.exit != Exit::Done || !agrees {
         return Ok(checked

@@ -1,33 +1,33 @@
-//! OMS signatures on plain files: every file is read once, by two threads, and hashed as it streams by.
+//! OMS signatures on plain files: every file is read once, by several threads, and hashed as it streams by.
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use base::{Digest, Explain, Hasher};
-use integrity::VerifyError;
-use integrity::oms::{self, Resource};
+use base::{Digest, Explain};
+use integrity::oms::{
+    self, Accept, Draft, HashType, Present, Serialization, Signed, Signer, Trust, Unsigned,
+};
+use integrity::{Certificate, CertificateTrust, Crl, Difference, PrivateKey, PublicKey, VerifyError};
 use serde_json::{Value, json};
 
+use crate::args::{HashAlgorithm, Leniency, Method, SignArgs, TrustedArgs, VerifyArgs};
 use crate::context::write_whole;
 use crate::error::{CliError, Failure};
 use crate::exit::Exit;
-use crate::output::{Answer, Column, Kind, View};
+use crate::measure::{Found, Links, Tree};
+use crate::output::{Answer, Column, Kind, View, printable};
 use crate::progress::Progress;
 use crate::session::Session;
-use crate::walk::{Entry, open, walk};
 
-/// Threads that hash: one for each core of the smallest machine that is supported.
-const THREADS: usize = 2;
-/// Bytes read at a time: large enough that the read call costs nothing beside the hash.
-const CHUNK: usize = 1 << 20;
 /// Largest signature file that is read: the bound of `integrity` (64 MiB).
 const SIGNATURE_MAX: u64 = 64 << 20;
-/// Largest PEM file that is read.
+/// Largest PEM file of a key that is read.
 const PEM_MAX: u64 = 64 << 10;
+/// Largest PEM file of certificates that is read: the bound of `integrity`.
+const CHAIN_MAX: u64 = 1 << 20;
+/// Largest revocation list that is read: the bound of `integrity`.
+const CRL_MAX: u64 = 16 << 20;
 
 const COLUMNS: &[Column] = &[
     Column::new("subject", "SUBJECT", Kind::Plain),
@@ -94,209 +94,298 @@ fn relative(root: &Path, path: &Path) -> Result<String, CliError> {
 }
 
 /// Signs a directory.
-pub(super) fn sign(
-    session: &Session,
-    root: &Path,
-    signature: &Path,
-    private_key: &Path,
-    ignore: &[PathBuf],
-) -> Result<Answer, Failure> {
-    let pem = read_bounded(private_key, PEM_MAX)?;
-    let left = Left::new(root, signature, ignore)?;
-    let files: Vec<Entry> = walk(root, &[])?.into_iter().filter(|e| !left.covers(&e.name)).collect();
-    let digests = hash_all(&files, &Progress::new(session.progress, "hash", total(&files)))?;
-    let resources: Vec<Resource> =
-        digests.iter().map(|(name, digest)| Resource { name: name.clone(), digest: *digest }).collect();
+pub(super) fn sign(session: &Session, args: &SignArgs) -> Result<Answer, Failure> {
+    let refused = |e: &dyn Explain| Failure::explain(e, Exit::Failed);
+    let root = args.path.as_path();
+    let key = PrivateKey::from_pem(&read_bounded(&args.private_key, PEM_MAX)?).map_err(|e| refused(&e))?;
+    let own = args.signing_certificate.as_deref().map(|path| certificates(&[path])).transpose()?;
+    if own.is_some() && args.method == Method::Key {
+        let what = "`--signing-certificate` goes with `--method certificate`";
+        return Err(CliError::Usage(what.to_owned()).into());
+    }
+    let above = certificates(&args.certificate_chain)?;
+    let left = Left::new(root, &args.signature, &args.ignore_paths)?;
+    let tree = Tree::open(root, Links::Refuse)?;
+    if let Some(name) = tree.empty_directories.iter().find(|name| !left.covers(name)) {
+        // What is signed here must verify here.
+        let path = root.join(name);
+        let reason = "it is empty, which no signature covers; remove it or put a file there".to_owned();
+        return Err(CliError::Content { path, reason }.into());
+    }
+    let files: Vec<Found> = tree.files.iter().filter(|f| !left.covers(&f.name)).cloned().collect();
+    let serialization = serialization(args);
+    let progress = Progress::new(session.progress, "hash", Tree::total(&files));
+    let measured = tree.measure(&files, serialization, &progress)?;
     let name = std::fs::canonicalize(root).ok();
     let name = name.as_deref().unwrap_or(root).file_name().and_then(|n| n.to_str()).unwrap_or("model");
-    let Left { signature: inside, mut ignored } = left;
-    ignored.extend(inside);
-    let bundle =
-        oms::sign_with_pem(&pem, name, &resources, &ignored).map_err(|e| refused(&e, Exit::Failed))?;
-    write_whole(signature, &bundle, 0o644)?;
+    let ignored: Vec<String> = left.ignored.iter().chain(&left.signature).cloned().collect();
+    let draft = Draft { model_name: name, serialization, files: &measured, ignore_paths: &ignored };
+    let resources = draft.resources().map_err(|e| refused(&e))?;
+    let bundle = match own.as_deref() {
+        None => oms::sign_with_key(&key, &draft),
+        Some([certificate, more @ ..]) => {
+            let above: Vec<Certificate> = more.iter().chain(&above).cloned().collect();
+            oms::sign_with_certificate(&key, certificate, &above, &draft)
+        }
+        Some([]) => Err(integrity::SignError::Signature),
+    }
+    .map_err(|e| refused(&e))?;
+    write_whole(&args.signature, &bundle, 0o644)?;
     let digest = oms::root_digest(&resources);
     let json = json!({
         "schema": "strongroom.model.signature/1",
         "subject": name,
         "digest": digest.hex(),
-        "files": digests.keys().collect::<Vec<_>>(),
+        "method": if own.is_some() { "certificate" } else { "key" },
+        "hash": serialization.hash.name(),
+        "shard_size": args.shard_size,
+        "key": key.public_key().fingerprint().ok().map(|k| k.hex()),
+        "files": measured.keys().collect::<Vec<_>>(),
         "ignored": ignored,
-        "signature": signature.display().to_string(),
+        "signature": args.signature.display().to_string(),
     });
     let text = format!(
         "✓ signed {} files, root digest {digest}\n  signature  {}\n",
         files.len(),
-        signature.display()
+        args.signature.display()
     );
     Ok(Answer::of(json, View::Text { text, rows: "", columns: COLUMNS }))
 }
 
+fn serialization(args: &SignArgs) -> Serialization {
+    let hash = match args.hash_algorithm {
+        HashAlgorithm::Sha256 => HashType::Sha256,
+        HashAlgorithm::Blake2b => HashType::Blake2b,
+        HashAlgorithm::Blake3 => HashType::Blake3,
+    };
+    let method = args.shard_size.map_or(oms::Method::Files, |size_bytes| oms::Method::Shards { size_bytes });
+    Serialization { hash, method }
+}
+
 /// Verifies a directory against a signature file; exit 3 unless everything is as signed.
-pub(super) fn verify(
+pub(super) fn verify(session: &Session, args: &VerifyArgs, signature: &Path) -> Result<Answer, Failure> {
+    let root = Path::new(&args.subject);
+    let bundle = read_bounded(signature, SIGNATURE_MAX)?;
+    let left = Left::new(root, signature, &args.ignore_paths)?;
+    let accept =
+        Accept { legacy_shards: args.leniency.legacy_shards, symlinks: args.leniency.allow_symlinks };
+    let opened = match trust(&args.trusted) {
+        Ok(trust) => oms::open_with(&bundle, &trust, accept, crate::clock::now()),
+        Err(Untrusted::Failure(failure)) => return Err(*failure),
+        Err(Untrusted::Refused(error)) => Err(error),
+    };
+    verdict(session, root, &left, args.leniency, opened)
+}
+
+/// Verifies a directory of method `key` with nothing left out.
+pub(super) fn verify_with_key(
     session: &Session,
     root: &Path,
     signature: &Path,
     public_key: &Path,
-    ignore: &[PathBuf],
 ) -> Result<Answer, Failure> {
-    let pem = read_bounded(public_key, PEM_MAX)?;
     let bundle = read_bounded(signature, SIGNATURE_MAX)?;
-    let left = Left::new(root, signature, ignore)?;
-    let subject = root.display().to_string();
-    let key = integrity::PublicKey::from_pem(&pem).ok().and_then(|key| key.fingerprint().ok());
-    let mut skipped = Vec::new();
-    let outcome = match oms::open(&bundle, &pem) {
-        Err(error) => Err(error),
-        Ok(signed) => {
-            // A path that the caller leaves out is not in the verified view: if it is signed, it counts as
-            // missing; if it is not, it is reported.
-            let (files, out): (Vec<Entry>, Vec<Entry>) =
-                walk(root, &[])?.into_iter().partition(|e| !left.named(&e.name));
-            skipped =
-                out.into_iter().map(|e| e.name).filter(|n| left.signature.as_ref() != Some(n)).collect();
-            let progress = Progress::new(session.progress, "verify", total(&files));
-            match signed.statement().method {
-                oms::Method::Files => signed.check_files(&hash_all(&files, &progress)?),
-                oms::Method::Shards { .. } => {
-                    let sizes = files.iter().map(|e| (e.name.clone(), e.size)).collect();
-                    let paths: BTreeMap<&str, &Path> =
-                        files.iter().map(|e| (e.name.as_str(), e.path.as_path())).collect();
-                    signed.check_shards(&sizes, |name, range| hash_range(paths.get(name)?, range).ok())
-                }
+    let opened = oms::open(&bundle, &read_bounded(public_key, PEM_MAX)?);
+    let leniency =
+        Leniency { exact: true, ignore_unsigned_files: false, allow_symlinks: false, legacy_shards: false };
+    verdict(session, root, &Left::new(root, signature, &[])?, leniency, opened)
+}
+
+/// Why there is nobody to trust: a command that cannot be carried out, or what was passed is no good.
+enum Untrusted {
+    Failure(Box<Failure>),
+    Refused(VerifyError),
+}
+
+impl<E: Into<Failure>> From<E> for Untrusted {
+    fn from(error: E) -> Self {
+        Self::Failure(Box::new(error.into()))
+    }
+}
+
+fn trust(args: &TrustedArgs) -> Result<Trust, Untrusted> {
+    let usage = |what: &str| Untrusted::from(CliError::Usage(what.to_owned()));
+    let refused = |e: integrity::CertificateError| Untrusted::Refused(e.into());
+    match args.method {
+        Method::Key => {
+            let Some(path) = &args.public_key else {
+                return Err(usage("method key needs `--public-key`, the key of whom you trust"));
+            };
+            let beside = !args.certificate_chain.is_empty() || !args.crl.is_empty();
+            if beside || !args.tsa_roots.is_empty() || args.identity.is_some() {
+                return Err(usage("certificates and identities go with `--method certificate`"));
             }
+            let key = PublicKey::from_pem(&read_bounded(path, PEM_MAX)?);
+            key.map(Trust::Key).map_err(|e| Untrusted::Refused(e.into()))
         }
-    };
-    Ok(verdict(&subject, &outcome, &skipped, key))
+        Method::Certificate => {
+            if args.certificate_chain.is_empty() || args.public_key.is_some() {
+                return Err(usage("method certificate needs `--certificate-chain`, and no `--public-key`"));
+            }
+            let mut trust = CertificateTrust::new(certificates(&args.certificate_chain)?).map_err(refused)?;
+            if !args.tsa_roots.is_empty() {
+                trust = trust.with_tsa(certificates(&args.tsa_roots)?).map_err(refused)?;
+            }
+            let mut lists = Vec::new();
+            for path in &args.crl {
+                let list = Crl::parse(&read_bounded(path, CRL_MAX)?);
+                lists.push(list.map_err(|e| content(path, &e))?);
+            }
+            trust = trust.with_crls(lists).map_err(refused)?;
+            Ok(Trust::Certificates(match &args.identity {
+                Some(identity) => trust.with_identity(identity),
+                None => trust,
+            }))
+        }
+    }
+}
+
+/// All certificates of these files.
+fn certificates(paths: &[impl AsRef<Path>]) -> Result<Vec<Certificate>, Failure> {
+    let mut all = Vec::new();
+    for path in paths.iter().map(AsRef::as_ref) {
+        let read = Certificate::all_from_pem(&read_bounded(path, CHAIN_MAX)?);
+        all.extend(read.map_err(|e| content(path, &e))?);
+    }
+    Ok(all)
+}
+
+/// A failure about a file of certificates, which names the file.
+fn content(path: &Path, error: &integrity::CertificateError) -> Failure {
+    let mut failure = Failure::explain(error, Exit::Failed);
+    failure.what = format!("`{}`: {}", path.display(), failure.what);
+    failure
 }
 
 fn verdict(
-    subject: &str,
-    outcome: &Result<oms::Verified, VerifyError>,
-    skipped: &[String],
-    key: Option<Digest>,
-) -> Answer {
-    let key = key.map(|k| k.hex());
-    match outcome {
-        Ok(verified) => {
-            let ignored: Vec<&String> = verified.ignored.iter().chain(skipped).collect();
-            let json = json!({
-                "schema": "strongroom.model.verification/1",
-                "subject": subject,
-                "verified": true,
-                "digest": verified.root_digest.hex(),
-                "files": verified.files,
-                "ignored": ignored,
-                "differences": [],
-                "key": key,
-            });
-            let mut text = format!(
-                "✓ verified {subject}: {} files are as signed\n  root digest  {}\n",
-                verified.files.len(),
-                verified.root_digest
-            );
-            for name in &ignored {
-                text.push_str(&format!("  ! not covered by the signature, never to be loaded: {name}\n"));
-            }
-            Answer::of(json, View::Text { text, rows: "", columns: COLUMNS })
-        }
-        Err(error) => {
-            let differences: Vec<String> = match error {
-                VerifyError::Files(all) => all.iter().map(ToString::to_string).collect(),
-                _ => Vec::new(),
-            };
-            let json = json!({
-                "schema": "strongroom.model.verification/1",
-                "subject": subject,
-                "verified": false,
-                "code": error.code(),
-                "reason": error.to_string(),
-                "differences": differences,
-                "key": key,
-            });
-            let mut text = format!("✗ not verified {subject}: {error} [{}]\n", error.code());
-            for difference in &differences {
-                text.push_str(&format!("  ✗ {difference}\n"));
-            }
-            let view = View::Text { text, rows: "", columns: COLUMNS };
-            let answer = Answer::of(json, view).exit(Exit::No);
-            match error.help() {
-                Some(help) => answer.hint(format!("help: {help}")),
-                None => answer,
-            }
-        }
-    }
-}
-
-fn refused(error: &dyn Explain, exit: Exit) -> Failure {
-    Failure::explain(error, exit)
-}
-
-fn total(files: &[Entry]) -> u64 {
-    files.iter().map(|f| f.size).fold(0, u64::saturating_add)
-}
-
-/// SHA-256 of every file, by name. The largest files are taken first, so that both threads end together.
-pub(super) fn hash_all(files: &[Entry], progress: &Progress) -> Result<BTreeMap<String, Digest>, CliError> {
-    let mut order: Vec<&Entry> = files.iter().collect();
-    order.sort_by_key(|entry| std::cmp::Reverse(entry.size));
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new((BTreeMap::new(), None));
-    let work = || {
-        let mut buffer = vec![0u8; CHUNK];
-        while let Some(entry) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let digest = hash(&entry.path, &mut buffer, progress);
-            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-            match digest {
-                Ok(digest) => {
-                    done.0.insert(entry.name.clone(), digest);
-                }
-                Err(error) => {
-                    done.1.get_or_insert(error);
-                    return;
-                }
-            }
-        }
+    session: &Session,
+    root: &Path,
+    left: &Left,
+    leniency: Leniency,
+    opened: Result<Signed, VerifyError>,
+) -> Result<Answer, Failure> {
+    let subject = root.display().to_string();
+    let signed = match opened {
+        Ok(signed) => signed,
+        Err(error) => return Ok(refusal(&subject, &error, None)),
     };
-    std::thread::scope(|scope| {
-        for _ in 1..THREADS.min(order.len()) {
-            scope.spawn(work);
+    // A path that the caller leaves out is not in the verified view: if it is signed, it counts as missing; if it is
+    // not, it is reported.
+    let links = if signed.statement().allow_symlinks { Links::Follow } else { Links::Refuse };
+    let tree = Tree::open(root, links)?;
+    let (files, out): (Vec<Found>, Vec<Found>) =
+        tree.files.iter().cloned().partition(|f| !left.named(&f.name));
+    let skipped: Vec<String> =
+        out.into_iter().map(|f| f.name).filter(|n| left.signature.as_ref() != Some(n)).collect();
+    let progress = Progress::new(session.progress, "verify", Tree::total(&files));
+    let mut measured = tree.measure(&files, signed.statement().serialization, &progress)?;
+    let alone = signed.statement().resources.iter().all(|r| r.name == oms::SINGLE);
+    if tree.is_single() && alone {
+        measured = measured.into_values().map(|m| (oms::SINGLE.to_owned(), m)).collect();
+    }
+    let empty_directories = tree.empty_directories.iter().filter(|n| !left.named(n)).cloned().collect();
+    let present = Present { files: measured, empty_directories };
+    let unsigned = if leniency.ignore_unsigned_files { Unsigned::Leave } else { Unsigned::Refuse };
+    match signed.check(&present, unsigned) {
+        Err(error) => Ok(refusal(&subject, &error, Some(signed.signer()))),
+        Ok(verified) => {
+            let ignored: Vec<String> = verified.ignored.iter().cloned().chain(skipped).collect();
+            if leniency.exact && !ignored.is_empty() {
+                let extra = ignored.into_iter().map(|name| Difference::Extra { name }).collect();
+                return Ok(refusal(&subject, &VerifyError::Files(extra), Some(signed.signer())));
+            }
+            Ok(acceptance(&subject, &signed, &verified, &ignored))
         }
-        work();
+    }
+}
+
+fn acceptance(subject: &str, signed: &Signed, verified: &oms::Verified, ignored: &[String]) -> Answer {
+    let json = json!({
+        "schema": "strongroom.model.verification/1",
+        "subject": subject,
+        "verified": true,
+        "digest": verified.root_digest.hex(),
+        "files": verified.files,
+        "ignored": ignored,
+        "differences": [],
+        "hash": signed.statement().serialization.hash.name(),
+        "key": signed.signer().key().hex(),
+        "signer": signer(signed.signer()),
     });
-    progress.finish();
-    let (digests, failed) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    failed.map_or(Ok(digests), Err)
+    let mut text = format!(
+        "✓ verified {subject}: {} files are as signed\n  root digest  {}\n",
+        verified.files.len(),
+        verified.root_digest
+    );
+    if let Signer::Certificate(by) = signed.signer() {
+        let names = by.names.join(", ");
+        let dated = if by.timestamped { "signed at the latest" } else { "certificates valid" };
+        text.push_str(&format!(
+            "  signer       {} {}\n  {dated} {}\n",
+            printable(&by.subject),
+            printable(&names),
+            by.at
+        ));
+    }
+    for name in ignored {
+        text.push_str(&format!(
+            "  ! not covered by the signature, never to be loaded: {}\n",
+            printable(name)
+        ));
+    }
+    Answer::of(json, View::Text { text, rows: "", columns: COLUMNS })
 }
 
-fn hash(path: &Path, buffer: &mut [u8], progress: &Progress) -> Result<Digest, CliError> {
-    let mut file = open(path)?;
-    let mut hasher = Hasher::new();
-    loop {
-        let count = file.read(buffer).map_err(CliError::file("read", path))?;
-        if count == 0 {
-            return Ok(hasher.finish());
-        }
-        hasher.update(buffer.get(..count).unwrap_or_default());
-        progress.add(u64::try_from(count).unwrap_or(u64::MAX));
+fn refusal(subject: &str, error: &VerifyError, by: Option<&Signer>) -> Answer {
+    let differences: Vec<String> = match error {
+        VerifyError::Files(all) => all.iter().map(ToString::to_string).collect(),
+        _ => Vec::new(),
+    };
+    let json = json!({
+        "schema": "strongroom.model.verification/1",
+        "subject": subject,
+        "verified": false,
+        "code": error.code(),
+        "reason": error.to_string(),
+        "differences": differences,
+        "key": by.map(|by| by.key().hex()),
+        "signer": by.map(signer),
+    });
+    let mut text = format!("✗ not verified {subject}: {error} [{}]\n", error.code());
+    for difference in &differences {
+        text.push_str(&format!("  ✗ {difference}\n"));
+    }
+    let answer = Answer::of(json, View::Text { text, rows: "", columns: COLUMNS }).exit(Exit::No);
+    match error.help() {
+        Some(help) => answer.hint(format!("help: {help}")),
+        None => answer,
     }
 }
 
-/// SHA-256 of a range of a file.
-fn hash_range(path: &Path, range: std::ops::Range<u64>) -> Result<Digest, CliError> {
-    let at = CliError::file("read", path);
-    let mut file = open(path)?;
-    std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(range.start)).map_err(at)?;
-    let mut source = file.take(range.end.saturating_sub(range.start));
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0u8; CHUNK];
-    loop {
-        let count = source.read(&mut buffer).map_err(CliError::file("read", path))?;
-        if count == 0 {
-            break;
-        }
-        hasher.update(buffer.get(..count).unwrap_or_default());
+/// Who signed, as a document.
+fn signer(signer: &Signer) -> Value {
+    let key = signer.key().hex();
+    match signer {
+        Signer::Key { .. } => json!({"method": "key", "key": key}),
+        Signer::Certificate(by) => json!({
+            "method": "certificate",
+            "key": key,
+            "certificate": by.certificate.hex(),
+            "issuers": by.issuers.iter().map(Digest::hex).collect::<Vec<_>>(),
+            "subject": by.subject,
+            "names": by.names,
+            "at": by.at.to_string(),
+            "timestamped": by.timestamped,
+        }),
+        Signer::Sigstore(by) => json!({
+            "method": "sigstore",
+            "key": key,
+            "certificate": by.certificate.hex(),
+            "identity": by.identity,
+            "issuer": by.issuer,
+            "at": by.at.to_string(),
+        }),
     }
-    if source.limit() == 0 { Ok(hasher.finish()) } else { Err(CliError::Changed(path.to_owned())) }
 }
 
 /// A small file, whole.
@@ -311,10 +400,13 @@ pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, CliError>
     Ok(bytes)
 }
 
-/// The names and digests of a model's files, for callers that compare them.
+/// The names and SHA-256 of a model's files, for callers that compare them.
 pub(super) fn digests(session: &Session, root: &Path) -> Result<BTreeMap<String, Digest>, CliError> {
-    let files = walk(root, &[])?;
-    hash_all(&files, &Progress::new(session.progress, "hash", total(&files)))
+    let tree = Tree::open(root, Links::Refuse)?;
+    let progress = Progress::new(session.progress, "hash", Tree::total(&tree.files));
+    let measured = tree.measure(&tree.files, Serialization::default(), &progress)?;
+    let sha256 = |m: &oms::Measured| m.digests.first().and_then(oms::FileDigest::sha256);
+    Ok(measured.iter().filter_map(|(name, m)| Some((name.clone(), sha256(m)?))).collect())
 }
 
 /// A member of a document as text.

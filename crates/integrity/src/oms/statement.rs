@@ -1,14 +1,17 @@
-//! The signed statement: written here, and read with every rule that the schemas do not check.
+//! The signed statement, read with every rule that the schemas do not check.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use base::{Digest, Hasher};
+use base::Digest;
 
-use super::{PREDICATE_TYPE, STATEMENT_TYPE, name};
-use crate::error::{SignError, VerifyError, quote};
+use super::draft::root_digest;
+use super::hash::{FileDigest, HashType};
+use super::measure::{Method, Serialization};
+use super::{Accept, PREDICATE_TYPE, STATEMENT_TYPE, name};
+use crate::error::{VerifyError, quote};
 use crate::limits::{IGNORE_MAX, RESOURCES_MAX};
 
 /// One signed thing: a file, or with shards a range of one.
@@ -16,20 +19,8 @@ use crate::limits::{IGNORE_MAX, RESOURCES_MAX};
 pub struct Resource {
     /// Relative path, or `path:start:end` for a shard.
     pub name: String,
-    /// SHA-256 of its bytes.
-    pub digest: Digest,
-}
-
-/// How a model was cut into resources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    /// One resource for each file.
-    Files,
-    /// One for each range of this many bytes; the last of a file may be shorter.
-    Shards {
-        /// Bytes of a shard, at least 1.
-        size_bytes: u64,
-    },
+    /// The hash of its bytes.
+    pub digest: FileDigest,
 }
 
 /// A statement that keeps every rule of OMS v1.0.
@@ -40,93 +31,36 @@ pub struct Statement {
     /// The model's identity: SHA-256 over the raw digests of `resources` in order.
     pub root_digest: Digest,
     /// How the resources were made.
-    pub method: Method,
+    pub serialization: Serialization,
     /// As signed: sorted by name or by tree, unique, at least one.
     pub resources: Vec<Resource>,
     /// Paths that the signer left out, with what is below them.
     pub ignore_paths: Vec<String>,
-}
-
-/// The root digest of resources in this order: SHA-256 over their raw digests.
-pub fn root_digest<'r>(resources: impl IntoIterator<Item = &'r Resource>) -> Digest {
-    let mut hasher = Hasher::new();
-    for resource in resources {
-        hasher.update(resource.digest.as_bytes());
-    }
-    hasher.finish()
-}
-
-/// The payload to sign for these files, in any order, with method `files`. `ignore_paths` are what the caller
-/// left out, such as the signature file within the directory; [`super::DEFAULT_IGNORED`] are not added.
-///
-/// # Errors
-/// No file, no model name, a name that is not a plain relative path, or one name twice.
-pub fn statement(
-    model_name: &str,
-    files: &[Resource],
-    ignore_paths: &[String],
-) -> Result<Vec<u8>, SignError> {
-    if model_name.is_empty() {
-        return Err(SignError::NoName);
-    }
-    if files.len() > RESOURCES_MAX || ignore_paths.len() > IGNORE_MAX {
-        return Err(SignError::TooMany(files.len().max(ignore_paths.len())));
-    }
-    for name in files.iter().map(|f| &f.name).chain(ignore_paths) {
-        if let Some(why) = name::fault(name) {
-            return Err(SignError::Name { name: quote(name), why });
-        }
-    }
-    // Rust compares text by UTF-8 bytes, which is the order of Unicode code points.
-    let by_name: BTreeMap<&str, &Resource> = files.iter().map(|f| (f.name.as_str(), f)).collect();
-    if by_name.is_empty() {
-        return Err(SignError::Empty);
-    }
-    if by_name.len() != files.len() {
-        let twice =
-            files.iter().find(|f| by_name.get(f.name.as_str()).is_some_and(|kept| !std::ptr::eq(*kept, *f)));
-        return Err(SignError::Conflict {
-            name: quote(twice.map_or("", |f| &f.name)),
-            why: "stands twice in the list",
-        });
-    }
-    let ignored: BTreeSet<&str> = ignore_paths.iter().map(String::as_str).collect();
-    if let Some(file) = by_name.keys().find(|file| name::covered(file, &ignored)) {
-        return Err(SignError::Conflict { name: quote(file), why: "is under a path that is to be ignored" });
-    }
-    let root = root_digest(by_name.values().copied());
-    let resources: Vec<Value> = by_name
-        .values()
-        .map(|r| json!({"algorithm": "sha256", "digest": r.digest.hex(), "name": r.name}))
-        .collect();
-    let mut serialization = json!({"allow_symlinks": false, "hash_type": "sha256", "method": "files"});
-    if let Some(members) = serialization.as_object_mut().filter(|_| !ignore_paths.is_empty()) {
-        members.insert("ignore_paths".to_owned(), json!(ignore_paths));
-    }
-    let value = json!({
-        "_type": STATEMENT_TYPE,
-        "subject": [{"name": model_name, "digest": {"sha256": root.hex()}}],
-        "predicateType": PREDICATE_TYPE,
-        "predicate": {"resources": resources, "serialization": serialization},
-    });
-    Ok(value.to_string().into_bytes())
+    /// Whether the signer followed symbolic links; true only where the caller accepts it.
+    pub allow_symlinks: bool,
 }
 
 impl Statement {
     /// Reads a statement whose signature is already verified.
-    pub(crate) fn from_value(value: &Value) -> Result<Self, VerifyError> {
+    pub(crate) fn from_value(value: &Value, accept: Accept) -> Result<Self, VerifyError> {
         let members = object(value, "statement", &["_type", "subject", "predicateType", "predicate"])?;
         is_type(members, "_type", STATEMENT_TYPE)?;
         is_type(members, "predicateType", PREDICATE_TYPE)?;
         let (model_name, stated) = subject(members)?;
         let predicate = object(member(members, "predicate")?, "predicate", &["resources", "serialization"])?;
-        let (method, ignore_paths) = serialization(member(predicate, "serialization")?)?;
-        let resources = resources(member(predicate, "resources")?, &ignore_paths, method)?;
+        let Form { serialization, ignore_paths, allow_symlinks } =
+            form(member(predicate, "serialization")?, accept)?;
+        let resources = resources(member(predicate, "resources")?, &ignore_paths, serialization, accept)?;
         let computed = root_digest(&resources);
         if computed != stated {
             return Err(VerifyError::RootDigest { computed, stated });
         }
-        Ok(Self { model_name, root_digest: computed, method, resources, ignore_paths })
+        let root_digest = computed;
+        let read = Self { model_name, root_digest, serialization, resources, ignore_paths, allow_symlinks };
+        if let Method::Shards { size_bytes } = serialization.method {
+            read.shards(size_bytes)?;
+        }
+        Ok(read)
     }
 
     /// With shards, the ranges of each file: contiguous from 0, each exactly the shard size but the last.
@@ -157,7 +91,7 @@ impl Statement {
 #[derive(Debug, Clone)]
 pub(crate) struct Shard {
     pub(crate) range: std::ops::Range<u64>,
-    pub(crate) digest: Digest,
+    pub(crate) digest: FileDigest,
 }
 
 fn subject(members: &Map<String, Value>) -> Result<(String, Digest), VerifyError> {
@@ -173,34 +107,31 @@ fn subject(members: &Map<String, Value>) -> Result<(String, Digest), VerifyError
     Ok((model_name.to_owned(), digest(text(digests, "sha256")?)?))
 }
 
-fn serialization(value: &Value) -> Result<(Method, Vec<String>), VerifyError> {
+/// What stands under `serialization`.
+struct Form {
+    serialization: Serialization,
+    ignore_paths: Vec<String>,
+    allow_symlinks: bool,
+}
+
+fn form(value: &Value, accept: Accept) -> Result<Form, VerifyError> {
     let allowed = ["method", "hash_type", "shard_size", "allow_symlinks", "ignore_paths"];
     let members = object(value, "serialization", &allowed)?;
-    match text(members, "hash_type")? {
-        "sha256" => {}
-        other @ ("blake2b" | "blake3") => {
-            return Err(VerifyError::NotSupported(format!("a signature over `{other}` digests")));
-        }
-        other => return Err(invalid(&format!("`hash_type` is `{}`", quote(other)))),
-    }
-    match members.get("allow_symlinks") {
-        Some(Value::Bool(false)) => {}
-        Some(Value::Bool(true)) => {
+    let hash_name = text(members, "hash_type")?;
+    let method = method(text(members, "method")?, members.get("shard_size"), accept)?;
+    let plain = match method {
+        // Up to version 1.1.1 the reference writes the size into the name of the hash.
+        Method::Shards { size_bytes } if accept.legacy_shards => unsharded(hash_name, size_bytes),
+        _ => hash_name,
+    };
+    let hash =
+        HashType::parse(plain).ok_or_else(|| invalid(&format!("`hash_type` is `{}`", quote(hash_name))))?;
+    let allow_symlinks = match members.get("allow_symlinks") {
+        Some(Value::Bool(true)) if !accept.symlinks => {
             return Err(VerifyError::NotSupported("a signature that followed symbolic links".to_owned()));
         }
+        Some(Value::Bool(followed)) => *followed,
         _ => return Err(invalid("`allow_symlinks` must be true or false")),
-    }
-    let size = members.get("shard_size");
-    let method = match (text(members, "method")?, size) {
-        ("files", None) => Method::Files,
-        ("files", Some(_)) => return Err(invalid("`shard_size` stands beside method `files`")),
-        ("shards", size) => {
-            let size_bytes = size.and_then(Value::as_u64).filter(|n| *n > 0);
-            Method::Shards {
-                size_bytes: size_bytes.ok_or_else(|| invalid("`shard_size` must be a positive integer"))?,
-            }
-        }
-        (other, _) => return Err(invalid(&format!("`method` is `{}`", quote(other)))),
     };
     let ignored = match members.get("ignore_paths") {
         None => &[][..],
@@ -217,10 +148,40 @@ fn serialization(value: &Value) -> Result<(Method, Vec<String>), VerifyError> {
         }
         ignore_paths.push(path.to_owned());
     }
-    Ok((method, ignore_paths))
+    Ok(Form { serialization: Serialization { hash, method }, ignore_paths, allow_symlinks })
 }
 
-fn resources(value: &Value, ignore_paths: &[String], method: Method) -> Result<Vec<Resource>, VerifyError> {
+fn method(name: &str, size: Option<&Value>, accept: Accept) -> Result<Method, VerifyError> {
+    match (name, size) {
+        ("files", None) => Ok(Method::Files),
+        ("files", Some(_)) => Err(invalid("`shard_size` stands beside method `files`")),
+        ("shards", size) => size
+            .and_then(|size| size.as_u64().or_else(|| accept.legacy_shards.then(|| integral(size)).flatten()))
+            .filter(|size| *size > 0)
+            .map(|size_bytes| Method::Shards { size_bytes })
+            .ok_or_else(|| invalid("`shard_size` must be a positive integer")),
+        (other, _) => Err(invalid(&format!("`method` is `{}`", quote(other)))),
+    }
+}
+
+/// An integer that was written as `1000.0`. Only as far as a double holds every integer.
+fn integral(value: &Value) -> Option<u64> {
+    let text = value.as_f64().filter(|n| (0.0..=9_007_199_254_740_992.0).contains(n))?.to_string();
+    text.parse().ok()
+}
+
+/// `sha256` of `sha256-sharded-1000`, where 1000 is the size of a shard.
+fn unsharded(name: &str, size_bytes: u64) -> &str {
+    name.strip_suffix(&format!("-sharded-{size_bytes}")).unwrap_or(name)
+}
+
+fn resources(
+    value: &Value,
+    ignore_paths: &[String],
+    serialization: Serialization,
+    accept: Accept,
+) -> Result<Vec<Resource>, VerifyError> {
+    let Serialization { hash, method } = serialization;
     let list = value.as_array().ok_or_else(|| invalid("`resources` must be a list"))?;
     if list.is_empty() || list.len() > RESOURCES_MAX {
         return Err(invalid(&format!("it lists {} resources", list.len())));
@@ -231,20 +192,30 @@ fn resources(value: &Value, ignore_paths: &[String], method: Method) -> Result<V
         // The one level at which unknown members are allowed and ignored.
         let members = item.as_object().ok_or_else(|| invalid("a resource must be an object"))?;
         let name = text(members, "name")?;
-        if text(members, "algorithm")? != "sha256" {
+        let algorithm = text(members, "algorithm")?;
+        let plain = match method {
+            Method::Shards { size_bytes } if accept.legacy_shards => unsharded(algorithm, size_bytes),
+            _ => algorithm,
+        };
+        if plain != hash.name() {
             return Err(invalid(&format!("the algorithm of `{}` is not `hash_type`", quote(name))));
         }
         let path = match method {
             Method::Files => name,
             Method::Shards { .. } => name::shard(name).map_or(name, |(path, _)| path),
         };
-        if let Some(why) = name::fault(path) {
+        // A model of one file has no directory to be named in: the reference calls the file `.`.
+        let alone = list.len() == 1 && name == super::SINGLE && method == Method::Files;
+        if let Some(why) = name::fault(path).filter(|_| !alone) {
             return Err(invalid(&format!("resource name `{}`: {why}", quote(name))));
         }
         if name::covered(path, &ignored) {
             return Err(invalid(&format!("`{}` is both listed and ignored", quote(name))));
         }
-        out.push(Resource { name: name.to_owned(), digest: digest(text(members, "digest")?)? });
+        let digest = text(members, "digest")?;
+        let digest = FileDigest::parse(hash, digest)
+            .ok_or_else(|| invalid(&format!("`{}` is not a {hash} digest", quote(digest))))?;
+        out.push(Resource { name: name.to_owned(), digest });
     }
     let tree = |a: &str, b: &str| tree_order(a, b, method);
     if let Some(name) = out_of_order(&out, text_order).filter(|_| out_of_order(&out, tree).is_some()) {

@@ -17,18 +17,23 @@ use integrity::{Difference, PrivateKey, PublicKey, VerifyError};
 const CURVES: [&str; 3] = ["prime256v1", "secp384r1", "secp521r1"];
 
 #[cfg(test)]
-mod support {
+pub(crate) mod support {
     use super::*;
 
-    /// The reference's command line.
-    pub(super) fn reference(args: &[&str]) -> Output {
-        let python = std::env::var_os("STRONGROOM_TEST_PYTHON").map_or_else(
+    /// The interpreter of the Python environment that has the reference.
+    pub(crate) fn python() -> PathBuf {
+        std::env::var_os("STRONGROOM_TEST_PYTHON").map_or_else(
             || {
                 let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
                 root.join(".venv/bin/python")
             },
             PathBuf::from,
-        );
+        )
+    }
+
+    /// The reference's command line.
+    pub(super) fn reference(args: &[&str]) -> Output {
+        let python = python();
         Command::new(&python)
             .args(["-c", "from model_signing._cli import main; main()"])
             .args(args)
@@ -104,7 +109,7 @@ mod support {
             out
         }
         pub(super) fn resources(&self) -> Vec<Resource> {
-            self.files().into_iter().map(|(name, digest)| Resource { name, digest }).collect()
+            self.files().into_iter().map(|(name, digest)| Resource { name, digest: digest.into() }).collect()
         }
         /// Asks the reference whether `signature` covers the model.
         pub(super) fn reference_verifies(&self, signature: &str) -> Output {

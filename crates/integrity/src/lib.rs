@@ -22,6 +22,7 @@ pub mod json;
 mod key;
 mod limits;
 pub mod oms;
+pub mod trust;
 mod x509;
 
 pub use error::{Difference, SignError, VerifyError};

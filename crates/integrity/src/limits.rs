@@ -47,3 +47,13 @@ pub(crate) const TIMESTAMPS_MAX: usize = 8;
 
 /// How far clocks of others may be ahead of ours, in milliseconds.
 pub(crate) const SKEW_MILLIS: u64 = 5 * 60 * 1000;
+
+/// Largest document of a trust policy or revocation list, in bytes.
+pub(crate) const TRUST_MAX: usize = 16 << 20;
+
+/// Most signers, and most rules, of a trust policy: a matching over them is quadratic, and nobody reads more.
+pub(crate) const PRINCIPALS_MAX: usize = 256;
+pub(crate) const RULES_MAX: usize = 1024;
+
+/// Most entries of a revocation list: about 150 bytes each, so 15 MB.
+pub(crate) const REVOCATIONS_MAX: usize = 100_000;

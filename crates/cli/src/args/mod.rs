@@ -10,6 +10,7 @@ mod revocation;
 mod signing;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trust;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,7 @@ pub(crate) use recovery::{BreakGlassCommand, Codes, SafeModeCommand};
 pub(crate) use release::{ChangeArgs, ReleaseCommand};
 pub(crate) use revocation::RevocationCommand;
 pub(crate) use signing::{HashAlgorithm, Leniency, Method, SignArgs, TrustedArgs, VerifyArgs};
+pub(crate) use trust::{TrustCommand, TrustPolicyCommand};
 
 use crate::output::Format;
 use crate::progress::Mode;
@@ -220,6 +222,9 @@ pub(crate) enum Command {
     /// The rules by which it is decided who may do what: those that ship, and a node's own beside them
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Whose signatures count for which models; works on plain files
+    #[command(subcommand)]
+    Trust(TrustCommand),
     /// The API of a node; works without a node
     #[command(subcommand)]
     Api(ApiCommand),

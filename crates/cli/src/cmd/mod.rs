@@ -32,6 +32,7 @@ mod service;
 pub(crate) mod sign;
 pub(crate) mod status;
 pub(crate) mod tenant;
+pub(crate) mod trust;
 mod watch;
 
 use crate::args::{Cli, Command};
@@ -77,6 +78,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Key(command) => key::run(&session, command)?,
         Command::Access(command) => access::run(&session, command)?,
         Command::Policy(command) => policy::run(&session, command)?,
+        Command::Trust(command) => trust::run(command)?,
         Command::Api(command) => api::run(command),
         Command::Receipt(command) => receipt::run(&session, command)?,
         Command::Node(command) => node::run(&session, command)?,

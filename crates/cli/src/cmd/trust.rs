@@ -1,0 +1,127 @@
+//! `strongroom trust`: policies on plain files, without a node.
+
+use std::path::Path;
+
+use base::Explain;
+use integrity::trust::{Credential, EXAMPLE, Policy, Principal, Rule};
+use serde_json::{Value, json};
+
+use super::sign::read_bounded;
+use crate::args::{TrustCommand, TrustPolicyCommand};
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::output::{Answer, printable};
+
+/// Largest policy that is read: the bound of `integrity`.
+const POLICY_MAX: u64 = 16 << 20;
+
+/// Runs it.
+pub(crate) fn run(command: TrustCommand) -> Result<Answer, Failure> {
+    let TrustCommand::Policy(command) = command;
+    match command {
+        TrustPolicyCommand::Check { file, model } => check(&file, model.as_deref()),
+        TrustPolicyCommand::Example => {
+            let json = json!({"schema": "strongroom.trust.example/1", "text": EXAMPLE});
+            Ok(Answer::text(json, EXAMPLE.to_owned()))
+        }
+    }
+}
+
+fn check(file: &Path, model: Option<&str>) -> Result<Answer, Failure> {
+    let subject = file.display().to_string();
+    let policy = match Policy::parse(&read_bounded(file, POLICY_MAX)?) {
+        Ok(policy) => policy,
+        Err(error) => {
+            let json = json!({
+                "schema": "strongroom.trust.check/1",
+                "subject": subject,
+                "valid": false,
+                "code": error.code(),
+                "reason": error.to_string(),
+            });
+            let text = format!("✗ {subject}: {error} [{}]\n", error.code());
+            let answer = Answer::text(json, text).exit(Exit::No);
+            return Ok(match error.help() {
+                Some(help) => answer.hint(format!("help: {help}")),
+                None => answer,
+            });
+        }
+    };
+    let mut text = format!(
+        "✓ {subject}: trust policy {} of {}, {} signers, {} rules\n  digest       {}\n",
+        policy.version(),
+        printable(policy.tenant()),
+        policy.principals().len(),
+        policy.rules().len(),
+        policy.digest()
+    );
+    text.push_str(match policy.revocation_key() {
+        Some(_) => "  revocations  a signed list must be there\n",
+        None => "  revocations  no list is asked for\n",
+    });
+    for signer in policy.principals() {
+        text.push_str(&format!("  signer       {}\n", printable(&described(signer))));
+    }
+    let asked = model.map(|model| of_model(&policy, model, &mut text));
+    let json = json!({
+        "schema": "strongroom.trust.check/1",
+        "subject": subject,
+        "valid": true,
+        "tenant": policy.tenant(),
+        "version": policy.version(),
+        "digest": policy.digest().hex(),
+        "revocations": policy.revocation_key().is_some(),
+        "signers": policy.principals().iter().map(|p| p.name.as_str()).collect::<Vec<_>>(),
+        "rules": policy.rules().iter().map(rule).collect::<Vec<_>>(),
+        "model": asked,
+    });
+    let unmet = asked.as_ref().is_some_and(|asked| asked.get("rule").is_none_or(Value::is_null));
+    Ok(Answer::text(json, text).exit(if unmet { Exit::No } else { Exit::Done }))
+}
+
+/// What the policy says of one model.
+fn of_model(policy: &Policy, model: &str, text: &mut String) -> Value {
+    let now = crate::clock::now();
+    let current =
+        |p: &&Principal| p.not_before.is_none_or(|t| t <= now) && p.not_after.is_none_or(|t| now <= t);
+    let named = policy.principals().iter().filter(|p| p.models.iter().any(|m| m.matches(model)));
+    let signers: Vec<&str> = named.filter(current).map(|p| p.name.as_str()).collect();
+    let found = policy.rule(model);
+    match found {
+        None => text.push_str(&format!("  ✗ no rule is for {}: it is refused\n", printable(model))),
+        Some(rule) => text.push_str(&format!(
+            "  {} needs {} of: {}\n",
+            printable(model),
+            rule.signatures,
+            printable(&signers.join(", "))
+        )),
+    }
+    json!({"name": model, "rule": found.map(rule), "signers": signers})
+}
+
+fn rule(rule: &Rule) -> Value {
+    json!({
+        "models": rule.models.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "signatures": rule.signatures,
+        "floor": rule.floor,
+        "bom": rule.bom,
+        "accept_risks": rule.accept_risks,
+    })
+}
+
+fn described(signer: &Principal) -> String {
+    let models: Vec<&str> = signer.models.iter().map(integrity::trust::Pattern::as_str).collect();
+    let ways: Vec<String> = signer
+        .credentials
+        .iter()
+        .map(|credential| match credential {
+            Credential::Key(key) => {
+                let name = key.fingerprint().map(|k| k.short()).unwrap_or_default();
+                format!("{} key {name}", key.curve())
+            }
+            Credential::Certificate { identity, .. } => format!("certificate of {identity}"),
+            Credential::Sigstore { identity, issuer } => format!("{identity} by {issuer}"),
+        })
+        .collect();
+    format!("{} for {}: {}", signer.name, models.join(", "), ways.join("; "))
+}

@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 
-from tourlib import access, kit, models, recovery, training, trust
+from tourlib import access, kit, models, recovery, training, trust, verified, verified
 
 SCENES = [
     training.scene_1, training.scene_2, training.scene_3, training.scene_4, training.scene_5, training.scene_6,
@@ -20,6 +20,7 @@ SCENES = [
     trust.scene_10, trust.scene_11, trust.scene_12, trust.scene_13,
     access.scene_14, access.scene_15,
     recovery.scene_16, recovery.scene_17,
+    verified.scene_18, verified.scene_19,
 ]
 
 

@@ -2,8 +2,6 @@
 """Models in use: what is revoked is served no more when the revocation is answered, and bytes that change under a runtime
 end its endpoint. The change is made by root, through the very mount that the runtime uses."""
 
-import ctypes
-import glob
 import http.client
 import json
 import os
@@ -12,10 +10,9 @@ import sys
 import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import inuse  # noqa: E402
 import work  # noqa: E402
 from node import Node, check, close, needs_root, run_tests, send, wait_for  # noqa: E402
-
-MS_REMOUNT = 32
 
 
 class Serving:
@@ -63,71 +60,7 @@ class Serving:
 
     def runtime(self):
         """The process that answers, in its sandbox."""
-        for path in glob.glob("/proc/[0-9]*/cmdline"):
-            pid = int(path.split("/")[2])
-            try:
-                with open(path, "rb") as file:
-                    command = file.read().split(b"\0")
-                if command[:3] == [b"/run/program", b"serve", b"--model"] and self.node.state.encode() in self.lineage(pid):
-                    return pid
-            except OSError:
-                continue
-        return None
-
-    @staticmethod
-    def lineage(pid):
-        """Command lines of the process and those above it."""
-        found = b""
-        while pid > 1:
-            try:
-                with open(f"/proc/{pid}/cmdline", "rb") as file:
-                    found += file.read() + b"\n"
-                with open(f"/proc/{pid}/stat") as file:
-                    pid = int(file.read().rsplit(")", 1)[1].split()[1])
-            except OSError:
-                break
-        return found
-
-
-def in_mounts_of(pid, act):
-    """Runs `act` in a child in the mount namespace of a process, as root; its exit status."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY)
-    child = os.fork()
-    if child == 0:
-        status = 3
-        try:
-            if libc.setns(namespace, 0) == 0:
-                os.chdir("/")
-                status = act(libc)
-        finally:
-            os._exit(status)
-    os.close(namespace)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def flip(path):
-    with open(path, "r+b") as file:
-        file.seek(-1, 2)
-        last = file.read(1)
-        file.seek(-1, 2)
-        file.write(bytes([last[0] ^ 1]))
-
-
-def read_only(_):
-    try:
-        flip("/opt/ml/model/model.onnx")
-    except OSError as error:
-        return 7 if error.errno == 30 else 4
-    return 0
-
-
-def by_force(libc):
-    """What takes root of the host: the file system made writable again, one bit changed, and made read-only again."""
-    if libc.mount(None, b"/opt/ml/model", None, MS_REMOUNT, None) != 0:
-        return 5
-    flip("/opt/ml/model/model.onnx")
-    return 0
+        return inuse.runtime(self.node.state, "lin")
 
 
 def what_is_served_is_verified_over_the_bytes_in_use(s):
@@ -185,9 +118,9 @@ def bytes_that_change_in_use_end_the_endpoint(s):
     """Positive controls: the mount refuses the write before it is forced, and what is unchanged verifies."""
     pid = s.runtime()
     check(pid, "no runtime was found")
-    check(in_mounts_of(pid, read_only) == 7, "root writes to the model without force")
+    check(inuse.in_mounts_of(pid, inuse.as_it_is) == inuse.READ_ONLY, "root writes to the model without force")
     check(s.verify()[0] == 0, "it does not verify before")
-    check(in_mounts_of(pid, by_force) == 0, "the attack did not work, so the test says nothing")
+    check(inuse.in_mounts_of(pid, inuse.by_force) == 0, "the attack did not work, so the test says nothing")
     code, checks = s.verify()
     check(code == 3 and not checks["bytes in use"]["ok"], checks)
     wait_for("the endpoint has ended", lambda: s.shown()["state"] == "failed", 20)
@@ -209,7 +142,7 @@ def it_is_noticed_without_being_asked(s):
     before = len(s.node.events("--kind", "model.tampered"))
     wait_for("it was verified again by itself", lambda: any("resident" in json.dumps(e) for e in s.node.events("--kind", "model.verify")), 30)
     check(s.shown()["state"] == "serving", s.shown())
-    check(in_mounts_of(s.runtime(), by_force) == 0, "the attack did not work, so the test says nothing")
+    check(inuse.in_mounts_of(s.runtime(), inuse.by_force) == 0, "the attack did not work, so the test says nothing")
     wait_for("the endpoint has ended", lambda: s.shown()["state"] == "failed", 30)
     check(len(s.node.events("--kind", "model.tampered")) > before, "no finding")
 

@@ -8,11 +8,11 @@ use crate::{
     Checkpoint, Dataset, Diagnostics, Document, Egress, Endpoint, EndpointDeploy, EnrolAnswer, EnrolBegin,
     Entries, File, Grant, GrantCreate, IdentityRenew, Image, Import, ImportBegin, Imported, Job, JobEvent,
     JobResume, JobRun, Key, KeyCreate, LogFiles, Login, LoginBegin, LoginFinish, LoginMethods, LoginResult,
-    Model, NodeReboot, NodeRebooting, Page, Passkey, PasskeyAnswer, PasskeyCreation, PasskeyProof,
-    PasskeyRequest, PasskeyTicket, PolicyApply, PolicyVersion, PolicyWithdraw, Posture, Receipt,
-    ReleaseActivate, ReleaseFile, ReleaseStage, Releases, Revocation, RevocationCreate, RevocationLift,
-    SafeMode, SafeModeEnter, SafeModeLeave, Service, ServiceCreate, Session, Status, TenantCreate, User,
-    UserCreate, Verification, WhoAmI,
+    Model, ModelCountersign, NodeReboot, NodeRebooting, Page, Passkey, PasskeyAnswer, PasskeyCreation,
+    PasskeyProof, PasskeyRequest, PasskeyTicket, PolicyApply, PolicyVersion, PolicyWithdraw, Posture,
+    Receipt, ReleaseActivate, ReleaseFile, ReleaseStage, Releases, Revocation, RevocationCreate,
+    RevocationLift, SafeMode, SafeModeEnter, SafeModeLeave, Service, ServiceCreate, Session, Status,
+    TenantCreate, TrustApply, TrustCheck, TrustOpinions, TrustPolicy, User, UserCreate, Verification, WhoAmI,
 };
 
 /// HTTP method.
@@ -476,6 +476,31 @@ pub const TABLE: &[Route] = &[
     .says("Takes a model, a data set or a file out of use, also where it is served")
     .takes::<RevocationCreate>()
     .answers::<Revocation>(),
+    route(Post, "/tenants/{tenant}/trust", "trust.apply", Change, Tenant, "trust.apply")
+        .says("Puts a trust policy into force: whose signatures count for which models")
+        .takes::<TrustApply>()
+        .answers::<TrustPolicy>(),
+    route(Get, "/tenants/{tenant}/trust", "trust.list", Read, Tenant, "none")
+        .says("Versions of the trust policy, the oldest first")
+        .lists::<TrustPolicy>(),
+    route(Get, "/tenants/{tenant}/trust/{version}", "trust.show", Read, Tenant, "none")
+        .says("One version of the trust policy; `latest` is the newest")
+        .answers::<TrustPolicy>(),
+    route(Post, "/tenants/{tenant}/trust-opinions", "trust.check", Read, Tenant, "none")
+        .says("What a trust policy that is not in force would say of every registered model")
+        .takes::<TrustCheck>()
+        .answers::<TrustOpinions>(),
+    route(
+        Post,
+        "/tenants/{tenant}/models/{name}/{version}/signatures",
+        "model.countersign",
+        Change,
+        Tenant,
+        "model.countersign",
+    )
+    .says("Adds a signature in OpenSSF Model Signing format to a model")
+    .takes::<ModelCountersign>()
+    .answers::<Model>(),
     route(Get, "/tenants/{tenant}/revocations", "revocation.list", Read, Tenant, "none")
         .says("What is not to be used any more")
         .lists::<Revocation>(),

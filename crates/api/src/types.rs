@@ -49,12 +49,14 @@ mod people;
 mod recovery;
 mod release;
 mod revocation;
+mod trust;
 
 pub use node::*;
 pub use people::*;
 pub use recovery::*;
 pub use release::*;
 pub use revocation::*;
+pub use trust::*;
 
 wire! {
     /// State of the node. Problems come first.

@@ -143,6 +143,8 @@ pub const fn class_of(kind: EventKind) -> Class {
         K::ModelVerify | K::NodeDiagnose => class(Form::Api, 2),
         K::ModelQuarantine
         | K::RevocationCreate
+        | K::TrustApply
+        | K::ModelCountersign
         | K::RevocationLift
         | K::PolicyApply
         | K::PolicyWithdraw

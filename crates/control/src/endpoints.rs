@@ -30,7 +30,7 @@ mod resident;
 
 pub(crate) use policy::{keep_pushing, push_now};
 use resident::{Ask, stand_by};
-pub(crate) use resident::{reconsider, verify};
+pub(crate) use resident::{hash_in_use, reconsider, verify};
 
 /// Endpoints served at once.
 const SERVING_MAX: usize = 64;

@@ -46,6 +46,7 @@ mod services;
 mod shares;
 mod status;
 mod tenants;
+mod trust;
 mod warden;
 
 use std::sync::Arc;

@@ -22,7 +22,7 @@ use crate::imports::wire_file;
 use crate::keygroups::{KeyRing, Use};
 use crate::node::{Node, correlation, store_fail, time};
 use crate::revocations::Revoked;
-use crate::{Fail, egress};
+use crate::{Fail, egress, trust};
 
 /// What the inspector said of a model's files.
 #[derive(Debug, Clone)]
@@ -154,6 +154,7 @@ pub(crate) fn register(
         root_digest: signed.root_digest,
         files,
         bundle: signed.bundle,
+        signatures: Vec::new(),
         signer: format!("node {}", node.config.node),
         bom_digest,
         bom_envelope,
@@ -275,13 +276,20 @@ pub(crate) fn admission(node: &Node, model: &Model) -> Vec<Check> {
         // What cannot be read does not admit.
         Err(fail) => Err(fail.line()),
     };
+    let trusted = trust::judge(node, model, bound_bom(node, model));
     vec![
         check("not in quarantine", state),
         check("not revoked", revoked),
+        check("trust policy", trusted),
         check("inspection", verdict),
         check("signature", signature),
         check("model BoM", verify_bom(node, model)),
     ]
+}
+
+/// The model that the signed BoM of a model is bound to, if it has one that verifies.
+pub(crate) fn bound_bom(node: &Node, model: &Model) -> Option<Digest> {
+    verify_bom(node, model).ok().map(|_| model.root_digest)
 }
 
 fn verify_bom(node: &Node, model: &Model) -> Result<String, String> {
@@ -457,7 +465,7 @@ impl Export {
     }
 }
 
-fn wire(node: &Node, record: &Model) -> api::Model {
+pub(crate) fn wire(node: &Node, record: &Model) -> api::Model {
     let scope = KeyScope::Tenant(record.tenant.clone());
     let objects =
         record.files.iter().filter_map(|f| node.object(&scope, &f.digest).ok().map(|o| o.name.to_string()));

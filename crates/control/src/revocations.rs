@@ -24,6 +24,12 @@ const REVOCATIONS_MAX: u64 = 10_000;
 #[derive(Debug)]
 pub(crate) struct Revoked(BTreeMap<Digest, Revocation>);
 
+impl From<Vec<Revocation>> for Revoked {
+    fn from(all: Vec<Revocation>) -> Self {
+        Self(all.into_iter().map(|record| (record.digest, record)).collect())
+    }
+}
+
 impl Revoked {
     /// All of a tenant.
     pub(crate) fn of(node: &Node, tenant: &Name) -> Result<Self, Fail> {

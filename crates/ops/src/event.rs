@@ -72,6 +72,10 @@ names! {
         58 ModelTampered = "model.tampered",
         /// A model, data set or file was revoked.
         240 RevocationCreate = "revocation.create",
+        /// A trust policy of a tenant was to take effect.
+        242 TrustApply = "trust.apply",
+        /// Somebody's signature was added to a model.
+        59 ModelCountersign = "model.countersign",
         /// A revocation was taken back.
         241 RevocationLift = "revocation.lift",
         /// A Model BoM was written.

@@ -237,6 +237,8 @@ records! {
         files: Vec<File>,
         /// Signature bundle, JSON as it is exported.
         bundle: String,
+        /// Bundles of others, as they were given, each over the same files.
+        #[serde(default)] signatures: Vec<String>,
         /// Who signed.
         signer: String,
         /// SHA-256 of the Model BoM.
@@ -344,6 +346,22 @@ records! {
         /// Since when, Unix milliseconds.
         since_ms: u64,
     } owner |r| Some(&r.tenant), keyed |r| r.digest;
+
+    /// Whose signatures count for a tenant's models: one version.
+    pub struct TrustPolicy in "trust_policy" ("version"), v 1, key u64 {
+        /// Tenant.
+        tenant: Name,
+        /// From 1; only higher ones follow.
+        version: u64,
+        /// The policy as it was written, in an envelope that the keeper signed.
+        envelope: String,
+        /// Who put it into force, as in events.
+        by: String,
+        /// When, Unix milliseconds.
+        applied_ms: u64,
+        /// Why.
+        reason: String,
+    } owner |r| Some(&r.tenant), keyed |r| r.version;
 
     /// A person who may log in. Their name is never given to another.
     pub struct User in "user" ("name"), v 1, key Name {

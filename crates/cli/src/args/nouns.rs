@@ -224,6 +224,22 @@ pub(crate) enum ModelCommand {
   strongroom model verify ./model --signature model.sig --method certificate --certificate-chain root.pem --crl root.crl
   strongroom model verify ./model --signature model.sig --method certificate --certificate-chain root.pem --tsa-roots tsa.pem --identity alice@example.org")]
     Verify(Box<VerifyArgs>),
+    /// Add somebody's signature to a model of the node; it counts as far as the tenant's trust policy says
+    #[command(before_long_help = "Examples:
+  strongroom model export fashion-mnist@1 ./out --tenant acme
+  strongroom model sign ./out --signature by-ann.sig --private-key ann.pem
+  strongroom model countersign fashion-mnist@1 --signature by-ann.sig --tenant acme")]
+    Countersign {
+        /// NAME@VERSION
+        #[arg(value_name = "NAME@VERSION")]
+        thing: Versioned,
+        /// The signature file in OpenSSF Model Signing format
+        #[arg(long, value_name = "FILE")]
+        signature: PathBuf,
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
     /// Write files and signature of a model to a new directory
     #[command(before_long_help = "Examples:
   strongroom model export fashion-mnist@1 ./out --tenant acme")]

@@ -78,7 +78,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Key(command) => key::run(&session, command)?,
         Command::Access(command) => access::run(&session, command)?,
         Command::Policy(command) => policy::run(&session, command)?,
-        Command::Trust(command) => trust::run(command)?,
+        Command::Trust(command) => trust::run(&session, command)?,
         Command::Api(command) => api::run(command),
         Command::Receipt(command) => receipt::run(&session, command)?,
         Command::Node(command) => node::run(&session, command)?,

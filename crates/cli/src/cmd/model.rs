@@ -77,6 +77,13 @@ pub(crate) fn run(session: &Session, command: ModelCommand) -> Result<Answer, Fa
             let path = scope.thing("models", &thing.name, thing.version, &["verify"]);
             Ok(verification(&scope.client.act(&path)?))
         }
+        ModelCommand::Countersign { thing, signature, tenant } => {
+            let scope = session.scope(&tenant)?;
+            let body = api::ModelCountersign { bundle: super::trust::text_of(&signature)? };
+            let path = scope.thing("models", &thing.name, thing.version, &["signatures"]);
+            let model: api::Model = scope.client.post(&path, &body)?;
+            Ok(Answer::record(&model, SHOW))
+        }
         ModelCommand::Export { thing, directory, tenant } => {
             let scope = session.scope(&tenant)?;
             export(session, &scope, &thing, &directory)

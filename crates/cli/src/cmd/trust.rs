@@ -1,4 +1,4 @@
-//! `strongroom trust`: policies on plain files, without a node.
+//! `strongroom trust`: policies on plain files, without a node, and those of a node.
 
 use std::path::Path;
 
@@ -8,22 +8,88 @@ use serde_json::{Value, json};
 
 use super::sign::read_bounded;
 use crate::args::{TrustCommand, TrustPolicyCommand};
-use crate::error::Failure;
+use crate::error::{CliError, Failure};
 use crate::exit::Exit;
-use crate::output::{Answer, printable};
+use crate::output::{Answer, Column, Kind, printable};
+use crate::session::Session;
+
+const VERSION: &[Column] = &[
+    Column::new("version", "VERSION", Kind::Plain),
+    Column::new("verified", "VERIFIED", Kind::Plain),
+    Column::new("digest", "DIGEST", Kind::Digest),
+    Column::new("by", "BY", Kind::Plain),
+    Column::new("applied", "APPLIED", Kind::Time),
+    Column::new("reason", "REASON", Kind::Plain),
+];
 
 /// Largest policy that is read: the bound of `integrity`.
 const POLICY_MAX: u64 = 16 << 20;
 
 /// Runs it.
-pub(crate) fn run(command: TrustCommand) -> Result<Answer, Failure> {
+pub(crate) fn run(session: &Session, command: TrustCommand) -> Result<Answer, Failure> {
     let TrustCommand::Policy(command) = command;
     match command {
-        TrustPolicyCommand::Check { file, model } => check(&file, model.as_deref()),
+        TrustPolicyCommand::Check { file, against: Some(_), tenant, .. } => {
+            let scope = session.scope(&tenant)?;
+            let body = api::TrustCheck { text: text_of(&file)? };
+            let opinions: api::TrustOpinions = scope.client.post(&scope.route(&["trust-opinions"]), &body)?;
+            Ok(opinions_of(&opinions))
+        }
+        TrustPolicyCommand::Check { file, model, .. } => check(&file, model.as_deref()),
+        TrustPolicyCommand::Apply { file, reason, tenant } => {
+            let scope = session.scope(&tenant)?;
+            let body = api::TrustApply { text: text_of(&file)?, reason };
+            let applied: api::TrustPolicy = scope.client.post(&scope.route(&["trust"]), &body)?;
+            let hint = match applied.withdrawn.as_slice() {
+                [] => "everything that is served is still admitted".to_owned(),
+                names => format!("no longer served: {}", names.join(", ")),
+            };
+            Ok(Answer::record(&applied, VERSION).hint(hint))
+        }
+        TrustPolicyCommand::List { tenant } => {
+            let scope = session.scope(&tenant)?;
+            let items: Vec<api::TrustPolicy> = scope.client.list(&scope.route(&["trust"]))?;
+            let empty =
+                "no trust policy: the node's own signature counts; see `strongroom trust policy example`";
+            Ok(Answer::list("strongroom.trust-policy.list/1", &items, VERSION, empty))
+        }
+        TrustPolicyCommand::Show { version, tenant } => {
+            let scope = session.scope(&tenant)?;
+            let which = version.map_or_else(|| "latest".to_owned(), |version| version.to_string());
+            let shown: api::TrustPolicy = scope.client.get(&scope.route(&["trust", &which]))?;
+            let text = shown.text.clone().unwrap_or_default();
+            Ok(Answer::text(api::to_json(&shown), text))
+        }
         TrustPolicyCommand::Example => {
             let json = json!({"schema": "strongroom.trust.example/1", "text": EXAMPLE});
             Ok(Answer::text(json, EXAMPLE.to_owned()))
         }
+    }
+}
+
+pub(super) fn text_of(file: &Path) -> Result<String, Failure> {
+    let bytes = read_bounded(file, POLICY_MAX)?;
+    let reason = "it is not UTF-8".to_owned();
+    Ok(String::from_utf8(bytes).map_err(|_| CliError::Content { path: file.to_owned(), reason })?)
+}
+
+/// What a policy would say of each model. Exit 3 where it would end what is served.
+fn opinions_of(opinions: &api::TrustOpinions) -> Answer {
+    let mut text = format!("{} models under policy {}\n", opinions.items.len(), opinions.digest);
+    for opinion in &opinions.items {
+        let mark = if opinion.admitted { "✓ admitted" } else { "✗ refused " };
+        let served = if opinion.served { ", served now" } else { "" };
+        text.push_str(&format!("  {mark}  {}{served}\n", printable(&opinion.model)));
+        for reason in &opinion.reasons {
+            text.push_str(&format!("              {}\n", printable(reason)));
+        }
+    }
+    let ends = opinions.items.iter().any(|opinion| opinion.served && !opinion.admitted);
+    let answer = Answer::text(api::to_json(opinions), text);
+    if ends {
+        answer.exit(Exit::No).hint("it would take out of service what is served now".to_owned())
+    } else {
+        answer
     }
 }
 

@@ -164,6 +164,20 @@ fn recheck(node: &Arc<Node>, endpoint: &Endpoint, run: &Run) -> Result<(), Fail>
     made
 }
 
+/// Has what an endpoint uses hashed, and waits for the answer.
+pub(crate) fn hash_in_use(node: &Node, endpoint: &Endpoint) -> Result<(), Fail> {
+    let running = node.endpoints.running.lock().unwrap_or_else(PoisonError::into_inner);
+    let asks = running.get(&endpoint.id).cloned();
+    drop(running);
+    let asks = asks.ok_or_else(|| Fail::conflict(format!("endpoint `{}` does not serve", endpoint.name)))?;
+    let (answer, answered) = sync_channel(1);
+    asks.try_send(Ask::Check(answer))
+        .map_err(|_| Fail::conflict("it is being verified already; try again"))?;
+    answered
+        .recv_timeout(ANSWER_TIMEOUT)
+        .unwrap_or_else(|_| Err(Fail::unavailable("who stands by the model does not answer", "timeout")))
+}
+
 /// Verifies a model that is served: what admits it, and the bytes that are used.
 pub(crate) fn verify(
     node: &Arc<Node>,
@@ -172,17 +186,9 @@ pub(crate) fn verify(
     name: &Name,
 ) -> Result<Verification, Fail> {
     let endpoint = find(node, tenant, name)?.record;
-    let asks =
-        node.endpoints.running.lock().unwrap_or_else(PoisonError::into_inner).get(&endpoint.id).cloned();
-    let asks = asks.ok_or_else(|| Fail::conflict(format!("endpoint `{name}` does not serve")))?;
     let model = models::find(node, tenant, &endpoint.model, endpoint.model_version)?;
     let mut checks = models::admission(node, &model);
-    let (answer, answered) = sync_channel(1);
-    asks.try_send(Ask::Check(answer))
-        .map_err(|_| Fail::conflict("it is being verified already; try again"))?;
-    let made = answered
-        .recv_timeout(ANSWER_TIMEOUT)
-        .unwrap_or_else(|_| Err(Fail::unavailable("who stands by the model does not answer", "timeout")));
+    let made = hash_in_use(node, &endpoint);
     checks.push(Check {
         name: "bytes in use".to_owned(),
         ok: made.is_ok(),

@@ -14,7 +14,7 @@ use crate::auth::Principal;
 use crate::node::Node;
 use crate::{
     Fail, auditlog, datasets, egress, endpoints, images, imports, jobs, keys, machine, models, people,
-    policies, posture, recovery, releases, revocations, services, status, tenants,
+    policies, posture, recovery, releases, revocations, services, status, tenants, trust,
 };
 
 /// The API's own description, made once: it takes milliseconds.
@@ -112,9 +112,10 @@ pub(crate) fn handle(call: &Call<'_>, input: Input) -> Result<Reply, Fail> {
         }
         Input::Body(bytes) => match operation.split_once('.').map_or(operation, |(noun, _)| noun) {
             "job" => job(operation, call, &bytes),
-            "model" | "bom" => model(operation, call),
+            "model" | "bom" => model(operation, call, &bytes),
             "endpoint" | "key" => serving(operation, call, &bytes),
             "revocation" => revocation(operation, call, &bytes),
+            "trust" => trusted(operation, call, &bytes),
             "service" | "identity" => identity(operation, call, &bytes),
             "user" | "passkey" | "grant" => user(operation, call, &bytes),
             "session" | "approval" => session(operation, call, &bytes),
@@ -210,7 +211,7 @@ fn job(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
     })
 }
 
-fn model(operation: &str, call: &Call<'_>) -> Result<Reply, Fail> {
+fn model(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
     let Call { node, principal, params, .. } = call;
     let tenant = call.tenant()?;
     if operation == "model.list" {
@@ -220,6 +221,10 @@ fn model(operation: &str, call: &Call<'_>) -> Result<Reply, Fail> {
     Ok(match operation {
         "model.show" => json(&models::show(node, &tenant, &name, version)?),
         "model.verify" => json(&models::verify(node, principal, &tenant, &name, version)?),
+        "model.countersign" => {
+            let request = body::<api::ModelCountersign>(bytes)?;
+            json(&trust::countersign(node, principal, (&tenant, &name, version), &request.bundle)?)
+        }
         "model.signature" => {
             Reply::Bytes("application/json", models::signature_file(node, &tenant, &name, version)?)
         }
@@ -240,6 +245,18 @@ fn model(operation: &str, call: &Call<'_>) -> Result<Reply, Fail> {
                 .map_err(|e| Fail::internal("no thread for an export", e))?;
             Reply::Stream("application/octet-stream", stream)
         }
+        other => return Err(Fail::internal("an endpoint without a handler", other)),
+    })
+}
+
+fn trusted(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
+    let Call { node, principal, .. } = call;
+    let tenant = call.tenant()?;
+    Ok(match operation {
+        "trust.apply" => json(&trust::apply(node, principal, &tenant, &body::<api::TrustApply>(bytes)?)?),
+        "trust.list" => paged(call, |page| trust::list(node, &tenant, page))?,
+        "trust.show" => json(&trust::show(node, &tenant, call.version()?)?),
+        "trust.check" => json(&trust::check(node, &tenant, &body::<api::TrustCheck>(bytes)?)?),
         other => return Err(Fail::internal("an endpoint without a handler", other)),
     })
 }

@@ -3,6 +3,7 @@
 mod egress;
 mod host;
 mod identities;
+mod models;
 mod operations;
 mod outgoing;
 mod people;

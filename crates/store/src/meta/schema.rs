@@ -79,6 +79,8 @@ const MIGRATIONS: [&str; 6] = [
         PRIMARY KEY (owner, digest)) STRICT, WITHOUT ROWID;
 ",
     "
+    CREATE TABLE trust_policy (owner TEXT NOT NULL, version INTEGER NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
+        PRIMARY KEY (owner, version)) STRICT, WITHOUT ROWID;
     CREATE TABLE revocation (owner TEXT NOT NULL, digest TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
         PRIMARY KEY (owner, digest)) STRICT, WITHOUT ROWID;
 ",

@@ -37,7 +37,9 @@ mod template;
 pub mod tensor;
 mod tensorflow;
 mod text;
+mod tflite;
 mod torch;
+mod trees;
 mod unpack;
 mod xz;
 mod zip;
@@ -133,6 +135,15 @@ fn inspect_content(claim: Claim, name: &str, bytes: &[u8], limits: &Limits, plac
             with(Format::Gguf, |report| gguf::inspect(bytes, limits, report))
         } else {
             with(Format::Hdf5, |report| hdf5::inspect(bytes, limits, report))
+        };
+        text::check_polyglot(bytes, limits, &mut report);
+        return report;
+    }
+    if tflite::claims(bytes) || trees::claims_ubjson(bytes) {
+        let mut report = if tflite::claims(bytes) {
+            with(Format::Tflite, |report| tflite::inspect(bytes, limits, report))
+        } else {
+            with(Format::XgboostUbj, |report| trees::inspect_ubjson(bytes, limits, report))
         };
         text::check_polyglot(bytes, limits, &mut report);
         return report;

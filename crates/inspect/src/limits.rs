@@ -85,6 +85,14 @@ pub const HDF5_STEPS: u64 = 4 << 20;
 pub const HDF5_DEPTH: u32 = 32;
 /// Bytes of the path of an object in an HDF5 file.
 pub const HDF5_PATH: usize = 4_096;
+/// Tables, vectors and texts of a `TensorFlow` Lite model: 4 Mi x 16 bytes = 64 MiB.
+pub const TFLITE_PARTS: usize = 4 << 20;
+/// Highest code of an operator of `TensorFlow` Lite that is built in.
+pub const TFLITE_OPERATORS: i32 = 209;
+/// Bytes between the parts of such a model: padding, and vectors of options that are not followed.
+pub const TFLITE_GAP: usize = 1_024;
+/// Bytes of a line after the trees of a LightGBM model: 16 MiB.
+pub const LIGHTGBM_LINE: usize = 16 << 20;
 /// Members of one ZIP file.
 pub const ZIP_MEMBERS: usize = 100_000;
 /// Archives within archives.

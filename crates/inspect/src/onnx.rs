@@ -312,21 +312,25 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// Operators come from the standard domains only.
+    /// Operators come from the standard domains, or a policy has to accept theirs.
     fn domains(&mut self, kind: Kind, number: u64, value: &Value, at: usize) -> Result<(), Finding> {
         let is_domain = matches!((kind, number), (Kind::Node, 7) | (Kind::OpSet, 1) | (Kind::Function, 10));
         let Value::Len(start, end) = value else { return Ok(()) };
         if !is_domain {
             return Ok(());
         }
-        match self.text(*start, *end) {
-            Some("" | "ai.onnx" | "ai.onnx.ml") => Ok(()),
-            other => {
-                let shown = show(other.unwrap_or_default().as_bytes());
-                let what = format!("operator domain `{shown}` is not a standard one");
-                Err(Finding::new(&report::ONNX_DOMAIN, offset(at), what))
-            }
+        let domain = self.text(*start, *end).unwrap_or_default();
+        if matches!(domain, "" | "ai.onnx" | "ai.onnx.ml") {
+            return Ok(());
         }
+        let shown = show(domain.as_bytes());
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        if !domain.bytes().all(word) || domain.starts_with('.') {
+            return Err(bad(at, format!("operator domain `{shown}` is no name")));
+        }
+        let what = format!("operator domain `{shown}` is not a standard one");
+        self.report.push(Finding::new(&report::ONNX_DOMAIN, offset(at), what));
+        Ok(())
     }
 
     fn tensor_field(

@@ -56,6 +56,14 @@ pub enum Format {
     TfPart,
     /// SentencePiece model.
     SentencePiece,
+    /// XGBoost model as JSON.
+    XgboostJson,
+    /// XGBoost model as UBJSON.
+    XgboostUbj,
+    /// LightGBM model as text.
+    LightgbmText,
+    /// `TensorFlow` Lite model.
+    Tflite,
     /// HDF5.
     Hdf5,
     /// Keras 3 model, `.keras`.
@@ -84,6 +92,10 @@ impl Format {
             Self::TfGraph => "tf-graph",
             Self::TfPart => "tf-part",
             Self::SentencePiece => "sentencepiece",
+            Self::XgboostJson => "xgboost-json",
+            Self::XgboostUbj => "xgboost-ubj",
+            Self::LightgbmText => "lightgbm-text",
+            Self::Tflite => "tflite",
             Self::Hdf5 => "hdf5",
             Self::Keras => "keras",
             Self::Json => "json",
@@ -397,7 +409,7 @@ rules! {
     NPY_LENGTH = "SR-INS-0047", Malformed, "NumPy data has another length than its header says", REWRITE;
     ONNX = "SR-INS-0050", Malformed, "ONNX message is not valid", REWRITE;
     ONNX_EXTERNAL = "SR-INS-0051", Hostile, "ONNX tensor keeps its data outside the file", "save the model with all tensor data inside";
-    ONNX_DOMAIN = "SR-INS-0052", Hostile, "ONNX operator of a custom domain", "export with standard operators only";
+    ONNX_DOMAIN = "SR-INS-0052", Risk(OnnxCustomDomain), "ONNX operator of a custom domain, whose code the runtime brings", "export with standard operators only, or let a policy accept the risk `onnx-custom-domain`";
     ONNX_DEPTH = "SR-INS-0053", Malformed, "ONNX messages are nested too deeply", REWRITE;
     ONNX_TENSOR = "SR-INS-0054", Malformed, "ONNX tensor has another length than its shape says", REWRITE;
     JSON = "SR-INS-0060", Malformed, "JSON is not valid", REWRITE;
@@ -425,6 +437,12 @@ rules! {
     HDF5_RISK = "SR-INS-0116", Risk(Hdf5), "HDF5 file on its own", "save as `.keras` or safetensors, or let a policy accept the risk `hdf5`";
     HDF5_INDEX = "SR-INS-0117", Risk(Hdf5), "HDF5 chunks are found by an index that is not followed", "save for the earliest library version, or let a policy accept the risk `hdf5`";
     KERAS_MEMBER = "SR-INS-0118", Hostile, "Keras file holds what Keras does not write, or lacks what it does", "save the model again with `model.save`";
+    TREES = "SR-INS-0119", Malformed, "model of trees is not well-formed", REWRITE;
+    TFLITE = "SR-INS-0120", Malformed, "TensorFlow Lite model is not valid", REWRITE;
+    TFLITE_OPERATOR = "SR-INS-0121", Hostile, "TensorFlow Lite model runs operators of TensorFlow or of a delegate", "convert the model with built-in operators only";
+    TFLITE_CUSTOM = "SR-INS-0122", Risk(TfliteCustomOperator), "TensorFlow Lite model has custom operators", "convert the model with built-in operators only, or let a policy accept the risk `tflite-custom-operator`";
+    TFLITE_OUTSIDE = "SR-INS-0123", Hostile, "TensorFlow Lite model keeps data in other files", "convert the model into one file";
+    TFLITE_GAP = "SR-INS-0124", Hostile, "TensorFlow Lite model holds bytes that nothing refers to", DISTRUST;
     PICKLE_GLOBAL = "SR-INS-0200", Risk(PickleGlobal), "pickle names a global that only a policy can accept", LIST;
     PICKLED_CODE = "SR-INS-0201", Hostile, "pickle carries the byte code of functions", DISTRUST;
     LEGACY_TORCH = "SR-INS-0202", Risk(LegacyTorch), "torch file of before 1.6", "save it again with torch.save of a later version, or have a policy accept `legacy-torch`";

@@ -17,6 +17,7 @@ const SIGNATURES: &[Signature] = &[
     sig(0, b"\xcf\xfa\xed\xfe", "mach-o", "a Mach-O program"),
     sig(0, b"\xce\xfa\xed\xfe", "mach-o", "a Mach-O program"),
     sig(0, b"\xca\xfe\xba\xbe", "mach-o", "a Mach-O or Java program"),
+    sig(0, b"MZqFpD", "llamafile", "a llamafile, which is a program; take the GGUF out of it"),
     sig(0, b"MZ", "pe", "a Windows program"),
     sig(0, b"#!", "script", "a script"),
     sig(0, b"\xef\xbb\xbf#!", "script", "a script"),
@@ -28,7 +29,11 @@ const SIGNATURES: &[Signature] = &[
     sig(0, b"7z\xbc\xaf\x27\x1c", "7z", "a 7z archive; unpack it first"),
     sig(0, b"Rar!\x1a\x07", "rar", "a RAR archive; unpack it first"),
     sig(4, b"ftyp", "iso-media", "a media file"),
-    sig(4, b"TFL3", "tflite", "a TensorFlow Lite model, which this version does not inspect"),
+    sig(0, b"binf", "xgboost-binary", "an XGBoost model of the old binary form; save it as .json or .ubj"),
+    sig(0, b"CBM1", "catboost", "a CatBoost model; save it as JSON or ONNX"),
+    sig(0, b"ftrt", "tensorrt", "a TensorRT engine, which is compiled code; build it from ONNX on the node"),
+    sig(0, b"ptrt", "tensorrt", "a TensorRT engine, which is compiled code; build it from ONNX on the node"),
+    sig(0, b"RKNN", "rknn", "an RKNN program"),
     sig(4, b"ET", "executorch", "an ExecuTorch program"),
 ];
 
@@ -48,7 +53,8 @@ pub(crate) fn refused(bytes: &[u8]) -> Option<(&'static str, &'static str, bool)
     if found.format == "pe" && std::str::from_utf8(bytes).is_ok_and(|text| !text.contains('\0')) {
         return None;
     }
-    let program = matches!(found.format, "elf" | "mach-o" | "pe" | "script" | "wasm" | "executorch");
+    let program =
+        matches!(found.format, "elf" | "mach-o" | "pe" | "script" | "wasm" | "executorch" | "llamafile");
     Some((found.format, found.why, program))
 }
 
@@ -79,19 +85,23 @@ pub(crate) fn claim(name: &str) -> Claim {
         "onnx" => Claim::OneOf(&[Format::Onnx]),
         "pt" | "pth" | "ckpt" | "bin" => Claim::OneOf(&[Format::TorchZip, Format::Pickle]),
         "pkl" | "pickle" | "p" | "joblib" => Claim::OneOf(&[Format::Pickle]),
-        "json" => Claim::OneOf(&[Format::Json]),
+        "json" => Claim::OneOf(&[Format::Json, Format::XgboostJson]),
         "txt" | "md" | "rst" | "csv" | "tsv" | "jsonl" | "yaml" | "yml" | "toml" | "cfg" | "ini" | "log"
-        | "vocab" | "merges" | "licence" | "license" => Claim::OneOf(&[Format::Text, Format::Json]),
+        | "vocab" | "merges" | "licence" | "license" => {
+            Claim::OneOf(&[Format::Text, Format::Json, Format::LightgbmText])
+        }
         "jinja" | "jinja2" | "j2" => Claim::OneOf(&[Format::Template]),
         "gguf" => Claim::OneOf(&[Format::Gguf]),
+        "tflite" => Claim::OneOf(&[Format::Tflite]),
+        "ubj" => Claim::OneOf(&[Format::XgboostUbj]),
         "h5" | "hdf5" => Claim::OneOf(&[Format::Hdf5]),
         "keras" => Claim::OneOf(&[Format::Keras]),
         "pb" => Claim::OneOf(&[Format::TfSavedModel, Format::TfGraph, Format::TfPart]),
         "spm" => Claim::OneOf(&[Format::SentencePiece]),
         "py" | "pyc" | "pyd" | "so" | "dll" | "dylib" | "exe" | "sh" | "bash" | "ps1" | "bat" | "cmd"
         | "js" | "rb" | "pl" | "php" | "jar" | "class" | "wasm" | "llamafile" => Claim::Program,
-        "ggml" | "tflite" | "tar" | "gz" | "tgz" | "bz2" | "xz" | "zst" | "7z" | "rar" | "zip" | "dill"
-        | "pte" | "mlmodel" | "engine" | "plan" | "mar" | "nemo" | "torchscript" => Claim::Never,
+        "ggml" | "tar" | "gz" | "tgz" | "bz2" | "xz" | "zst" | "7z" | "rar" | "zip" | "dill" | "pte"
+        | "mlmodel" | "engine" | "plan" | "mar" | "nemo" | "torchscript" => Claim::Never,
         _ => Claim::Nothing,
     }
 }

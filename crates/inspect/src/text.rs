@@ -8,6 +8,7 @@ use crate::report::{self, Finding, Format, Report, Verdict};
 use crate::sniff::Claim;
 use crate::template;
 use crate::torch;
+use crate::trees;
 
 /// Tells pickle, JSON and text apart and applies their rules.
 pub(crate) fn inspect(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -> Report {
@@ -32,6 +33,12 @@ pub(crate) fn inspect(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -
     let is_template = matches!(claim, Claim::OneOf(formats) if formats.contains(&Format::Template));
     let mut report = if is_template {
         inspect_template(text)
+    } else if trees::claims_lightgbm(text) {
+        let mut report = Report::new(Format::LightgbmText);
+        if let Err(finding) = trees::inspect_lightgbm(text, limits, &mut report) {
+            report.push(finding);
+        }
+        report
     } else if matches!(text.trim_start().as_bytes().first(), Some(b'{' | b'[')) {
         inspect_json(claim, name, bytes, limits)
     } else {
@@ -73,7 +80,8 @@ pub(crate) fn pickle(bytes: &[u8], limits: &Limits, report: &mut Report) {
 /// it is called or the stream is complete, because a list of words may begin with `c`, a word and a line.
 pub(crate) fn check_polyglot(bytes: &[u8], limits: &Limits, report: &mut Report) {
     let scan = pickle::scan(bytes, 0, Place::Bare, limits);
-    let binary = !matches!(report.format, Format::Text | Format::Json);
+    let binary =
+        !matches!(report.format, Format::Text | Format::Json | Format::XgboostJson | Format::LightgbmText);
     // A stream that outlasts the limits was not read to its end, so nobody knows what it would do.
     let unread = scan.findings.iter().any(|finding| finding.code == report::LIMIT.code);
     if unread || scan.calls || (scan.names_globals && (binary || scan.complete)) {
@@ -96,7 +104,11 @@ fn inspect_json(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -> Repo
     }
     match json::parse(bytes) {
         Ok(root) => {
-            let mut report = Report::new(Format::Json);
+            let trees = trees::claims_xgboost(&root);
+            let mut report = Report::new(if trees { Format::XgboostJson } else { Format::Json });
+            if trees && let Err(finding) = trees::inspect_xgboost(&root, &mut report) {
+                report.push(finding);
+            }
             config::check(name, &root).into_iter().for_each(|finding| report.push(finding));
             report
         }

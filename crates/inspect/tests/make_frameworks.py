@@ -125,7 +125,17 @@ def make_hdf5():
     h5py, np = need("h5py"), need("numpy")
     if not h5py:
         return
-    for libver in ("earliest", "v108", "v110", "latest"):
+    for libver in ("v108", "v110", "latest"):
+        with h5py.File(f"{policy}/few-{libver}.h5", "w", libver=libver) as file:
+            file["plain"] = np.arange(100.0)
+            file["group/deep/s"] = "text"
+            file.create_dataset("single", data=np.zeros((20, 20)), chunks=(20, 20), compression="gzip")
+            file.create_dataset("fixed", data=np.zeros((20, 20)), chunks=(4, 4))
+            file.create_dataset("grow", shape=(30,), maxshape=(None,), chunks=(2,), dtype="f4")
+            file.create_dataset("tree", shape=(9, 9), maxshape=(None, None), chunks=(2, 2), dtype="f4", fletcher32=True)
+            file["soft"] = h5py.SoftLink("/group/deep")
+            file.attrs["a"] = "x" * 300
+    for libver in ("earliest",):
         with h5py.File(f"{policy}/plain-{libver}.h5", "w", libver=libver) as file:
             file["a"] = np.arange(100.0)
             file["s"] = "text"
@@ -269,7 +279,8 @@ def make_trees():
             booster.save_model(f"{load}/xgb-{name}.json")
             booster.save_model(f"{load}/xgb-{name}.ubj")
         data = xgboost.DMatrix(x, y, feature_names=list("abcdef"))
-        xgboost.train({"tree_method": "hist"}, data, 3).save_model(f"{load}/xgb-names.json")
+        xgboost.train({"tree_method": "hist", "max_depth": 2}, data, 2).save_model(f"{load}/xgb-names.json")
+        xgboost.train({"tree_method": "hist", "max_depth": 2}, data, 2).save_model(f"{load}/xgb-names.ubj")
         cats = np.floor(x * 5)
         data = xgboost.DMatrix(cats, y, feature_types=["c"] * 6, enable_categorical=True)
         xgboost.train({"tree_method": "hist", "max_cat_to_onehot": 1}, data, 3).save_model(f"{load}/xgb-categories.ubj")

@@ -151,7 +151,6 @@ fn tensor(parts: &[Vec<u8>]) -> Vec<u8> {
 fn onnx_messages() {
     const BAD: &str = "SR-INS-0050";
     const EXTERNAL: &str = "SR-INS-0051";
-    const DOMAIN: &str = "SR-INS-0052";
     const DEPTH: &str = "SR-INS-0053";
     const TENSOR: &str = "SR-INS-0054";
     let f32s = || vec![number(1, 2), number(2, 1), message(8, b"w"), message(9, &[0; 8])];
@@ -174,19 +173,7 @@ fn onnx_messages() {
             EXTERNAL,
         ),
         ("external in a subgraph", node(message(5, &message(6, &message(5, &number(14, 1))))), EXTERNAL),
-        ("custom operator", node([message(4, b"Evil"), message(7, b"com.evil")].concat()), DOMAIN),
-        (
-            "custom operator in a subgraph",
-            node(message(5, &message(6, &message(1, &message(7, b"x"))))),
-            DOMAIN,
-        ),
-        (
-            "custom operator in a function",
-            [onnx(b""), message(25, &message(7, &message(7, b"x")))].concat(),
-            DOMAIN,
-        ),
-        ("custom domain imported", [onnx(b""), message(8, &message(1, b"com.microsoft"))].concat(), DOMAIN),
-        ("domain but for case", node(message(7, b"AI.ONNX")), DOMAIN),
+        ("domain that is no word", node(message(7, b"../evil.so")), BAD),
         ("nested graphs", onnx(&graph), DEPTH),
         ("two graphs", [onnx(b""), message(7, b"")].concat(), BAD),
         ("two domains", node([message(7, b""), message(7, b"")].concat()), BAD),
@@ -217,6 +204,31 @@ fn onnx_messages() {
         refused(what, "m.onnx", &bytes, code);
     }
     refused("cut off", "m.onnx", &onnx(&message(2, b"graph"))[..6], EXTENSION);
+}
+
+/// The runtime brings the code of such operators, so a policy decides.
+#[test]
+fn onnx_operators_of_custom_domains_need_a_policy() {
+    let node = |body: Vec<u8>| onnx(&message(1, &body));
+    let samples = [
+        ("custom operator", node([message(4, b"Evil"), message(7, b"com.evil")].concat())),
+        ("custom operator in a subgraph", node(message(5, &message(6, &message(1, &message(7, b"x")))))),
+        ("custom operator in a function", [onnx(b""), message(25, &message(7, &message(7, b"x")))].concat()),
+        ("custom domain imported", [onnx(b""), message(8, &message(1, b"com.microsoft"))].concat()),
+        ("domain but for case", node(message(7, b"AI.ONNX"))),
+    ];
+    for (what, bytes) in samples {
+        let report = inspect("m.onnx", &bytes);
+        assert_eq!(report.verdict, Verdict::LoadWithPolicy, "{what}: {report:?}");
+        assert_eq!(
+            report.risks().collect::<Vec<_>>(),
+            [strongroom_inspect::Risk::OnnxCustomDomain],
+            "{what}"
+        );
+        // What is wrong with the rest of the file still refuses it.
+        let cut = [bytes, message(40, b"payload")].concat();
+        assert_eq!(inspect("m.onnx", &cut).verdict, Verdict::Refuse, "{what}");
+    }
 }
 
 #[test]

@@ -28,3 +28,7 @@ mod support;
 mod templates;
 #[cfg(test)]
 mod tensorflow;
+#[cfg(test)]
+mod tflite;
+#[cfg(test)]
+mod trees;

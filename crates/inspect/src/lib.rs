@@ -123,6 +123,10 @@ fn inspect_content(claim: Claim, name: &str, bytes: &[u8], limits: &Limits, plac
         let rule = if program { &report::SCRIPT } else { &report::KNOWN_OTHER };
         return Report::refused(Format::Other(format), Finding::new(rule, 0, format!("content is {why}")));
     }
+    if let Some((format, why)) = sniff::refused_model(bytes) {
+        let finding = Finding::new(&report::KNOWN_OTHER, 0, format!("content is {why}"));
+        return Report::refused(Format::Other(format), finding);
+    }
     if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK") && !bytes.is_ascii() {
         return inspect_zip(bytes, limits, place);
     }

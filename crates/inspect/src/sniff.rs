@@ -2,6 +2,7 @@
 
 use crate::cursor::Cursor;
 use crate::hdf5;
+use crate::proto::{self, Value};
 use crate::report::Format;
 
 /// A signature of a format that is never loadable.
@@ -56,6 +57,36 @@ pub(crate) fn refused(bytes: &[u8]) -> Option<(&'static str, &'static str, bool)
     let program =
         matches!(found.format, "elf" | "mach-o" | "pe" | "script" | "wasm" | "executorch" | "llamafile");
     Some((found.format, found.why, program))
+}
+
+/// Models that run code of theirs or that nobody reads here, told by more than a signature: CoreML and OpenVINO.
+pub(crate) fn refused_model(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    let head = bytes.get(..bytes.len().min(4_096)).unwrap_or_default();
+    let has = |wanted: &[u8]| head.windows(wanted.len()).any(|window| window == wanted);
+    if head.trim_ascii_start().starts_with(b"<?xml") && has(b"<net ") && has(b"<layers") {
+        return Some((
+            "openvino",
+            "an OpenVINO model, whose extensions are code; convert the ONNX model it was made of",
+        ));
+    }
+    // `Model` of CoreML: a version, a description, and one kind of model, whose fields have high numbers.
+    let (mut version, mut kind) = (false, false);
+    let whole = proto::all_fields(bytes, |number, value| match (number, value) {
+        (1, Value::Varint(1..=64)) => {
+            version = true;
+            true
+        }
+        (2, Value::Len(..)) | (10, Value::Varint(0 | 1)) => true,
+        (200..=3_000, Value::Len(..)) => {
+            kind = true;
+            true
+        }
+        _ => false,
+    });
+    (whole && version && kind).then_some((
+        "coreml",
+        "a CoreML model, which can hold layers of code; convert the ONNX model it was made of",
+    ))
 }
 
 /// What a file name claims about the content.

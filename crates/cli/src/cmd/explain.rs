@@ -41,11 +41,18 @@ pub(super) fn table() -> Result<BTreeMap<String, Entry>, Failure> {
     for rule in inspect::RULES {
         let entry = Entry {
             meaning: format!("The inspector says: {}.", rule.title),
-            causes: vec![format!(
-                "The file is {} by this rule ({}).",
-                rule.severity.as_str(),
-                inspect::RULE_SET
-            )],
+            causes: vec![match rule.risk {
+                Some(risk) => {
+                    format!(
+                        "The file carries the risk `{}` by this rule ({}).",
+                        risk.as_str(),
+                        inspect::RULE_SET
+                    )
+                }
+                None => {
+                    format!("The file is {} by this rule ({}).", rule.severity.as_str(), inspect::RULE_SET)
+                }
+            }],
             next: vec![
                 format!("{}.", capital(rule.remedy)),
                 "See every finding with `strongroom model inspect PATH`.".to_owned(),

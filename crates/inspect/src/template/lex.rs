@@ -169,6 +169,7 @@ impl Lexer<'_> {
 
     /// Decimal numbers; the other bases have no use in a template.
     fn number(&mut self) -> Result<Token, Unreadable> {
+        let begin = self.pos;
         let digits = |lexer: &mut Self| {
             let rest = lexer.rest();
             let len = rest.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(rest.len());
@@ -192,7 +193,14 @@ impl Lexer<'_> {
                 token = Token::Float;
             }
         }
-        if self.rest().starts_with(|c: char| c.is_alphanumeric() || c == '_') {
+        let digits = self.text.get(begin..self.pos).unwrap_or_default();
+        // An underscore stands between two digits, and no whole number but zero begins with one.
+        let zeros = token == Token::Integer
+            && digits.starts_with('0')
+            && digits.contains(|c| ('1'..='9').contains(&c));
+        let odd =
+            zeros || digits.contains("__") || digits.split(['.', 'e', 'E']).any(|part| part.ends_with('_'));
+        if odd || self.rest().starts_with(|c: char| c.is_alphanumeric() || c == '_') {
             return self.fail("number runs into a name");
         }
         Ok(token)

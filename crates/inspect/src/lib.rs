@@ -59,12 +59,56 @@ pub fn inspect_bytes(name_hint: &str, bytes: &[u8], limits: &Limits) -> Report {
     inspect_within(name_hint, bytes, limits, &mut Place::outermost(limits))
 }
 
+/// How many bytes of a file are enough to inspect it without measuring tensors, told by its first ones; absent where
+/// all of it is needed.
+pub fn head_len(first: &[u8]) -> Option<u64> {
+    safetensors::head_len(first)
+}
+
+/// Inspects a file of `len` bytes by its first ones, at least [`head_len`] of them, and its last ones, at least
+/// [`TAIL`]. `None` where that is not enough to tell.
+pub fn inspect_head(name_hint: &str, head: &[u8], len: u64, tail: &[u8], limits: &Limits) -> Option<Report> {
+    let limits = Limits { measure: false, ..limits.clone() };
+    let needed = head_len(head)?;
+    let unread = sniff::refused(head).is_some() || unpack::Packed::of(head).is_some();
+    if unread
+        || needed > cursor::offset(head.len())
+        || pickle::wants_more(&pickle::scan(head, 0, pickle::Place::Bare, &limits))
+    {
+        return None;
+    }
+    let mut report = with(Format::Safetensors, |report| safetensors::inspect(head, len, &limits, report));
+    text::check_polyglot(head, &limits, &mut report);
+    judge(name_hint, tail, &mut report);
+    Some(report)
+}
+
+/// Bytes at the end of a file in which the end record of a ZIP archive stands.
+pub const TAIL: usize = zip::END_MAX;
+
 /// The same for a file that may stand in an archive.
 fn inspect_within(name_hint: &str, bytes: &[u8], limits: &Limits, place: &mut Place) -> Report {
     let claim = sniff::claim(name_hint);
     let mut report = inspect_content(claim, name_hint, bytes, limits, place);
-    if let Some(second) = sniff::second_format(bytes) {
-        let what = format!("content is {} and {second}", report.format.as_str());
+    if sniff::is_hdf5_behind(bytes) {
+        let what = format!("content is {} with an HDF5 file behind it", report.format.as_str());
+        report.push(Finding::new(&report::POLYGLOT, 0, what));
+    }
+    judge(name_hint, bytes, &mut report);
+    report
+}
+
+/// What name and end of the file add to what the content is.
+fn judge(name_hint: &str, tail: &[u8], report: &mut Report) {
+    let claim = sniff::claim(name_hint);
+    // A reader of ZIP begins at the end and does not look at the rest. Of an archive every member was looked at.
+    let zip = matches!(
+        report.format,
+        Format::TorchZip | Format::Npz | Format::Keras | Format::Other("zip" | "skops" | "unknown")
+    );
+    let archive = report.risks().any(|risk| risk == Risk::Archive);
+    if !zip && !archive && report.verdict < Verdict::Refuse && zip::ends_like_one(tail) {
+        let what = format!("content is {} and ends like a ZIP archive", report.format.as_str());
         report.push(Finding::new(&report::POLYGLOT, 0, what));
     }
     match claim {
@@ -87,7 +131,6 @@ fn inspect_within(name_hint: &str, bytes: &[u8], limits: &Limits, place: &mut Pl
         report.all_finite = None;
         report.step = None;
     }
-    report
 }
 
 /// The tensors of a file that passes inspection (torch ZIP, safetensors, NumPy, ONNX), with digests.
@@ -160,7 +203,9 @@ fn inspect_content(claim: Claim, name: &str, bytes: &[u8], limits: &Limits, plac
     let is_onnx = !is_safetensors && onnx::claims(bytes);
     if is_safetensors || is_onnx {
         let mut report = if is_safetensors {
-            with(Format::Safetensors, |report| safetensors::inspect(bytes, limits, report))
+            with(Format::Safetensors, |report| {
+                safetensors::inspect(bytes, cursor::offset(bytes.len()), limits, report)
+            })
         } else {
             with(Format::Onnx, |report| onnx::inspect(bytes, limits, report))
         };

@@ -23,8 +23,14 @@ struct Entry<'a> {
     end: u64,
 }
 
-/// Inspects a whole file.
-pub(crate) fn inspect(bytes: &[u8], limits: &Limits, report: &mut Report) -> Result<(), Finding> {
+/// Bytes before the data, when the first bytes claim to be safetensors.
+pub(crate) fn head_len(bytes: &[u8]) -> Option<u64> {
+    let len = Cursor::new(bytes).u64().filter(|len| *len <= limits::SAFETENSORS_HEADER)?;
+    claims(bytes).then(|| len.saturating_add(8))
+}
+
+/// Inspects a file of `whole` bytes, of which `bytes` are all, or the first ones where nothing is measured.
+pub(crate) fn inspect(bytes: &[u8], whole: u64, limits: &Limits, report: &mut Report) -> Result<(), Finding> {
     let mut cursor = Cursor::new(bytes);
     let len = cursor.u64().ok_or_else(|| header(0, "file ends within the header length"))?;
     if len > limits::SAFETENSORS_HEADER || len > offset(cursor.remaining()) {
@@ -54,7 +60,7 @@ pub(crate) fn inspect(bytes: &[u8], limits: &Limits, report: &mut Report) -> Res
             entries.push(entry(name, value)?);
         }
     }
-    check_layout(&mut entries, offset(data.len()))?;
+    check_layout(&mut entries, whole.saturating_sub(offset(cursor.pos())))?;
     measure(&entries, data, limits, report);
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! Formats that are refused, told apart so that the explanation helps; and what a file's extension claims.
 
-use crate::cursor::Cursor;
 use crate::hdf5;
 use crate::proto::{self, Value};
 use crate::report::Format;
@@ -137,36 +136,9 @@ pub(crate) fn claim(name: &str) -> Claim {
     }
 }
 
-/// Bytes of the record that ends a ZIP archive, and the longest comment after it.
-const ZIP_END: usize = 22;
-const ZIP_COMMENT: usize = 65_535;
-
-/// What a reader that looks elsewhere than at the beginning would find: an archive at the end, an HDF5 file behind
-/// a block of the user. Archives themselves are judged by their own rules.
-pub(crate) fn second_format(bytes: &[u8]) -> Option<&'static str> {
-    if bytes.starts_with(b"PK") {
-        return None;
-    }
-    if hdf5::is_behind_something(bytes) {
-        return Some("an HDF5 file behind it");
-    }
-    let from = bytes.len().saturating_sub(ZIP_END + ZIP_COMMENT);
-    let tail = bytes.get(from..).unwrap_or_default();
-    let ends = |at: usize| -> Option<bool> {
-        let record = tail.get(at..at.checked_add(ZIP_END)?)?;
-        let mut cursor = Cursor::at(record, 10);
-        let (count, size) = (cursor.u16()?, cursor.u32()?);
-        cursor.u32()?;
-        let comment = usize::from(cursor.u16()?);
-        let whole = at.checked_add(ZIP_END)?.checked_add(comment)? == tail.len();
-        let directory = from.checked_add(at)?.checked_sub(usize::try_from(size).ok()?);
-        let starts =
-            directory.and_then(|at| bytes.get(at..)).is_some_and(|rest| rest.starts_with(b"PK\x01\x02"));
-        Some(whole && count > 0 && (starts || size == u32::MAX))
-    };
-    let archive =
-        tail.windows(4).enumerate().any(|(at, word)| word == b"PK\x05\x06" && ends(at) == Some(true));
-    archive.then_some("a ZIP archive at its end")
+/// Whether a reader of HDF5 would find a file behind a block of the user.
+pub(crate) fn is_hdf5_behind(bytes: &[u8]) -> bool {
+    !bytes.starts_with(b"PK") && hdf5::is_behind_something(bytes)
 }
 
 /// A file beside a SavedModel that only its name tells.

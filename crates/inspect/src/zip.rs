@@ -51,6 +51,27 @@ fn cut(at: usize) -> Finding {
     bad(&report::ZIP, at, "ZIP record is cut off")
 }
 
+/// Most bytes of an end record with its comment.
+pub(crate) const END_MAX: usize = EOCD_LEN + 0xffff;
+
+/// Whether an end record of ZIP stands in the last bytes, with its directory before it. Readers search for it from
+/// the end, and some let anything follow.
+pub(crate) fn ends_like_one(bytes: &[u8]) -> bool {
+    let from = bytes.len().saturating_sub(END_MAX);
+    let tail = bytes.get(from..).unwrap_or_default();
+    tail.windows(EOCD_LEN).enumerate().any(|(at, record)| {
+        if !record.starts_with(b"PK\x05\x06") {
+            return false;
+        }
+        let mut cursor = Cursor::at(record, 10);
+        let count = cursor.u16().unwrap_or_default();
+        let size = cursor.u32().and_then(|size| usize::try_from(size).ok()).unwrap_or_default();
+        // A directory that begins before these bytes is not looked at.
+        let directory = at.checked_sub(size).and_then(|at| tail.get(at..));
+        count > 0 && size >= 46 && directory.is_none_or(|directory| directory.starts_with(b"PK\x01\x02"))
+    })
+}
+
 /// Reads every member of a file that is one ZIP archive and nothing else.
 pub(crate) fn read<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Vec<Member<'a>>, Finding> {
     let directory = directory(bytes)?;

@@ -2,7 +2,7 @@
 
 use crate::cursor::{offset, show};
 use crate::limits;
-use crate::pickle::machine::Machine;
+use crate::pickle::machine::{CUT, Machine};
 use crate::pickle::value::{Node, Val};
 use crate::pickle::{Place, text};
 use crate::report::{self, Finding, Severity};
@@ -50,9 +50,7 @@ impl<'a> Machine<'a> {
     }
 
     pub(super) fn line(&mut self) -> Result<&'a [u8], Finding> {
-        self.cursor
-            .line(limits::PICKLE_LINE)
-            .ok_or_else(|| self.bad(&report::STREAM, "textual operand is too long or has no newline"))
+        self.cursor.line(limits::PICKLE_LINE).ok_or_else(|| self.bad(&report::STREAM, CUT[2]))
     }
 
     pub(super) fn text_number(&mut self, opcode: u8) -> Result<Val, Finding> {

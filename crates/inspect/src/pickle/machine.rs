@@ -10,6 +10,13 @@ use crate::pickle::{Place, Scan, names};
 use crate::pickle::{joblib, legacy};
 use crate::report::{self, Finding, Rule, Severity};
 
+/// How a stream fails that ends before its end; with more bytes behind, it might have gone on.
+pub(super) const CUT: [&str; 3] = [
+    "operand is longer than what is left of the file",
+    "pickle ends without STOP",
+    "textual operand is too long or has no newline",
+];
+
 /// What an opcode leads to.
 enum Flow {
     Next,
@@ -120,7 +127,7 @@ impl<'a> Machine<'a> {
             *budget =
                 budget.checked_sub(1).ok_or_else(|| self.bad(&report::LIMIT, "too many pickle opcodes"))?;
             let Some(opcode) = self.cursor.u8() else {
-                return Err(self.bad(&report::STREAM, "pickle ends without STOP"));
+                return Err(self.bad(&report::STREAM, CUT[1]));
             };
             if self.frame_end.is_some_and(|end| self.at >= end) {
                 self.frame_end = None;
@@ -172,7 +179,7 @@ impl<'a> Machine<'a> {
     }
 
     pub(super) fn truncated(&self) -> Finding {
-        self.bad(&report::STREAM, "operand is longer than what is left of the file")
+        self.bad(&report::STREAM, CUT[0])
     }
 
     fn step(&mut self, opcode: u8, budget: &mut u64) -> Result<Flow, Finding> {

@@ -24,7 +24,7 @@ mod values;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::limits::Limits;
-use crate::report::Finding;
+use crate::report::{self, Finding};
 
 pub(crate) use allow::numpy_code;
 pub(crate) use joblib::uses_wrappers;
@@ -89,6 +89,14 @@ pub(crate) struct Scan {
 pub(crate) fn scan(bytes: &[u8], base: u64, place: Place<'_>, limits: &Limits) -> Scan {
     let mut budget = limits.pickle_opcodes;
     machine::Machine::new(bytes, base, place, limits, 0).run(&mut budget)
+}
+
+/// Whether a scan of the first bytes of a file would have gone on with more of them.
+pub(crate) fn wants_more(scan: &Scan) -> bool {
+    let unread = |finding: &Finding| {
+        finding.code == report::LIMIT.code || machine::CUT.contains(&finding.explanation.as_str())
+    };
+    scan.complete || scan.findings.iter().any(unread)
 }
 
 /// Whether a pair is on the start list.

@@ -382,3 +382,49 @@ fn onnx_pickle() -> Vec<u8> {
     doc[at..at + call.len()].copy_from_slice(call);
     [head.to_vec(), message(6, &doc), message(7, b"")].concat()
 }
+
+/// The last bytes decide for a reader of ZIP, the first ones for all others.
+#[test]
+fn an_archive_at_the_end_of_another_format() {
+    let evil = crate::support::zip(&[crate::support::entry("a/data.pkl", b"cos\nsystem\n(S'true'\ntR.")]);
+    let size = evil.len();
+    let header = format!(r#"{{"a":{{"dtype":"U8","shape":[{size}],"data_offsets":[0,{size}]}}}}"#);
+    refused("safetensors", "m.safetensors", &safetensors(&header, &evil), POLYGLOT);
+    let header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({size},), }}");
+    refused("NumPy", "m.npy", &npy(&header, &evil), POLYGLOT);
+    let tensor =
+        [number(1, size.try_into().unwrap()), number(2, 2), message(8, b"w"), message(9, &evil)].concat();
+    refused("ONNX", "m.onnx", &onnx(&message(5, &tensor)), POLYGLOT);
+}
+
+/// Where the first bytes are enough they tell the same as all of them.
+#[test]
+fn the_head_of_safetensors_tells_what_all_of_it_does() {
+    use strongroom_inspect::{Limits, TAIL, head_len, inspect_bytes, inspect_head};
+    let limits = Limits { measure: false, ..Limits::default() };
+    let body = |data: &[u8]| {
+        let header = r#"{"a":{"dtype":"U8","shape":[400000],"data_offsets":[0,400000]}}"#;
+        safetensors(header, data)
+    };
+    let plain = body(&vec![7; 400_000]);
+    let zipped = [
+        &plain[..plain.len() - 200_000],
+        &crate::support::zip(&[crate::support::entry("a", &vec![0; 199_900])]),
+    ]
+    .concat();
+    let short = plain[..plain.len() - 1].to_vec();
+    for bytes in [plain, zipped, short] {
+        let len = u64::try_from(bytes.len()).unwrap();
+        let head = usize::try_from(head_len(&bytes).unwrap()).unwrap();
+        let found = inspect_head("m.safetensors", &bytes[..head], len, &bytes[bytes.len() - TAIL..], &limits)
+            .unwrap();
+        assert_eq!(found, inspect_bytes("m.safetensors", &bytes, &limits));
+    }
+    assert_eq!(head_len(b"\x80\x04N."), None);
+    // `V` reads a line, which may go on behind the header: all of it has to be seen.
+    let mut header = r#"{"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}"#.to_owned();
+    header.push_str(&" ".repeat(0x56 - header.len()));
+    let line = safetensors(&header, b"\n\x93.....");
+    let head = usize::try_from(head_len(&line).unwrap()).unwrap();
+    assert!(inspect_head("m", &line[..head], line.len().try_into().unwrap(), &line, &limits).is_none());
+}

@@ -11,6 +11,12 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Whole seconds of CPU time that this process has used.
+pub(crate) fn cpu_seconds() -> u64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime).tv_sec;
+    u64::try_from(used).unwrap_or(u64::MAX)
+}
+
 /// A running stopwatch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stopwatch(Instant);

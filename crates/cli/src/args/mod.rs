@@ -269,7 +269,7 @@ pub(crate) enum Command {
         /// A command, or `exit-codes`
         topic: Vec<String>,
     },
-    /// The confined half of `model inspect`: reads one file on standard input
+    /// The confined half of `model inspect`: is handed files on the socket that is its standard input
     #[command(name = crate::confined::COMMAND, hide = true)]
     InspectChild(InspectChildArgs),
 }
@@ -316,8 +316,6 @@ pub(crate) struct ExplainArgs {
 /// Of the confined inspector.
 #[derive(Debug, Args)]
 pub(crate) struct InspectChildArgs {
-    /// Name of the file, which tells what it claims to be
-    pub(crate) name: String,
-    /// Bytes of the file
-    pub(crate) size: u64,
+    /// Bytes of the largest file that it is handed
+    pub(crate) largest: u64,
 }

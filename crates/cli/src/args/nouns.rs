@@ -203,14 +203,14 @@ pub(crate) enum ModelCommand {
     },
     /// Show a model: digests, signer, BoM, inspection
     Show(Thing),
-    /// Say what a file really is and whether it may be loaded (exit 0), or not (exit 3); needs no node
+    /// Say what files really are and whether they may be loaded (exit 0), or not (exit 3); needs no node
     #[command(before_long_help = "Examples:
   strongroom model inspect model.onnx
-  strongroom model inspect ./model -o json")]
-    Inspect {
-        /// A file, or a directory
-        path: PathBuf,
-    },
+  strongroom model inspect ./model -o json
+  strongroom model inspect ./model --sarif findings.sarif
+  strongroom model inspect ./model --receipt inspection.json --key key.pem
+  strongroom model inspect --rules")]
+    Inspect(InspectArgs),
     /// Sign a directory in OMS format; needs no node
     #[command(before_long_help = "Examples:
   strongroom model sign ./model --signature model.sig --method key --private-key key.pem
@@ -595,4 +595,27 @@ pub(crate) enum PostureCommand {
     Run,
     /// Show the result of the last run
     Show,
+}
+
+/// Of `model inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// A file, or a directory of which every file is inspected
+    #[arg(required_unless_present = "rules")]
+    pub(crate) path: Option<PathBuf>,
+    /// Also write the findings here, as SARIF 2.1.0
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sarif: Option<PathBuf>,
+    /// Also write a signed receipt here: verdict, findings and digests as an in-toto statement in a DSSE envelope
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) receipt: Option<PathBuf>,
+    /// P-256 private key that signs the receipt, PEM
+    #[arg(long, value_name = "PEM", requires = "receipt")]
+    pub(crate) key: Option<PathBuf>,
+    /// Also look at every number, and say whether all are finite
+    #[arg(long)]
+    pub(crate) numbers: bool,
+    /// List the rules, each with its remedy
+    #[arg(long, conflicts_with_all = ["path", "sarif", "receipt", "key", "numbers"])]
+    pub(crate) rules: bool,
 }

@@ -63,7 +63,7 @@ pub(crate) fn run(session: &Session, command: ModelCommand) -> Result<Answer, Fa
             let scope = session.scope(&thing.tenant)?;
             Ok(Answer::record(&show(&scope, &thing.thing)?, SHOW))
         }
-        ModelCommand::Inspect { path } => inspect::run(session, &path),
+        ModelCommand::Inspect(args) => inspect::run(session, &args),
         ModelCommand::Sign(args) => sign::sign(session, &args),
         ModelCommand::Verify(args) => {
             if let Some(signature) = &args.signature {

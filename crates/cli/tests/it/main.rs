@@ -1,4 +1,6 @@
 //! The program from the outside.
 
 #[cfg(test)]
+mod inspecting;
+#[cfg(test)]
 mod offline;

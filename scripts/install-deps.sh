@@ -83,6 +83,26 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$pinned" ]; then
     printf '%s\n' "$pinned" >"$stamp"
 fi
 
+# ---- Scanners of models, and the frameworks that make samples for them: each set pinned, in an environment of its own ----
+
+environment() {
+    place="$1"
+    wanted="$2"
+    [ "$(cat "$place/strongroom-tools" 2>/dev/null || true)" != "$wanted" ] || return 0
+    say "making $place with $wanted"
+    /usr/bin/python3 -m venv --clear "$place" || fail "python3 -m venv failed; is python3-venv whole?"
+    # shellcheck disable=SC2086
+    retry "$place/bin/pip" install --quiet --disable-pip-version-check $wanted || fail "pip could not install: $wanted"
+    printf '%s\n' "$wanted" >"$place/strongroom-tools"
+}
+if [ "${1:-}" = "--bench" ]; then
+    # fickling imports typing_extensions without naming it.
+    environment .venv/peers \
+        "picklescan==1.0.5 modelscan==0.8.8 fickling==0.1.12 modelaudit==0.2.54 typing_extensions==4.16.0"
+    environment .venv/frameworks "numpy==2.4.6 scikit-learn==1.9.1 joblib==1.6.0 safetensors==0.8.0 onnx==1.23.2 \
+skops==0.16.0 xgboost-cpu==3.2.0 lightgbm==4.7.0 gguf==0.19.0"
+fi
+
 # ---- An OpenID provider that is not ours, for tests: pinned with all that it uses by package-lock.json ----
 
 oidc="tests/lib/oidc"

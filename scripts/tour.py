@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 
-from tourlib import access, kit, models, recovery, training, trust, verified, verified
+from tourlib import access, kit, models, recovery, training, trust, verified
 
 SCENES = [
     training.scene_1, training.scene_2, training.scene_3, training.scene_4, training.scene_5, training.scene_6,

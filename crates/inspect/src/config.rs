@@ -412,6 +412,13 @@ fn yaml_line(line: &str) -> Option<String> {
     yaml_keys(line)
 }
 
+/// The first and the last bytes of a text, whole characters.
+fn ends(text: &str, len: usize) -> (&str, &str) {
+    let first = text.floor_char_boundary(len);
+    let last = text.ceil_char_boundary(text.len().saturating_sub(len));
+    (text.get(..first).unwrap_or_default(), text.get(last..).unwrap_or_default())
+}
+
 fn yaml_keys(line: &str) -> Option<String> {
     for (at, _) in line.match_indices(':') {
         let (head, tail) = line.split_at(at);
@@ -419,13 +426,16 @@ fn yaml_keys(line: &str) -> Option<String> {
         if !tail.is_empty() && !tail.starts_with([' ', '\t']) && !head.ends_with(['"', '\'']) {
             continue;
         }
+        // No key or value that counts is longer, and a line may have many colons.
+        let head = ends(head, limits::YAML_WORD).1;
         let key = head.rsplit(['{', ',', '[']).next().unwrap_or(head).trim();
         let key = key.trim_start_matches("- ").trim();
         if key.starts_with('"') && key.contains('\\') {
             return Some("YAML writes a key with escapes, which hides it".to_owned());
         }
         let key = key.trim_matches(['"', '\'']);
-        let value = tail.trim().split(['#', ',', '}']).next().unwrap_or_default().trim();
+        let value = ends(tail.trim_start(), limits::YAML_WORD).0;
+        let value = value.split(['#', ',', '}']).next().unwrap_or_default().trim();
         let value = value.trim_matches(['"', '\'']);
         if key == "trust_remote_code" && !matches!(value, "" | "false" | "False" | "null" | "no") {
             return Some("key `trust_remote_code` lets the loader run code of the model".to_owned());

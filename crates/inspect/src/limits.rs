@@ -33,6 +33,10 @@ pub const PICKLE_GLOBALS: usize = 1_024;
 pub const JSON_DEPTH: usize = 64;
 /// Values in one JSON text: 8 Mi x 56 bytes = 448 MiB at worst, reached only by a 16 MiB header of numbers.
 pub const JSON_VALUES: usize = 8 << 20;
+/// Values in one UBJSON file: 6 Mi x 64 bytes = 384 MiB.
+pub const UBJSON_VALUES: usize = 6 << 20;
+/// Bytes of a key or value in YAML that are looked at.
+pub const YAML_WORD: usize = 1_024;
 /// Bytes of a JSON file or of a plain text: 256 MiB.
 pub const TEXT_BYTES: usize = 256 << 20;
 /// Bytes of a safetensors header, as in the format's own definition.
@@ -83,8 +87,12 @@ pub const SENTENCEPIECE_TABLE: usize = 16 << 20;
 pub const HDF5_STEPS: u64 = 4 << 20;
 /// Nesting of trees in an HDF5 file.
 pub const HDF5_DEPTH: u32 = 32;
+/// Bytes of the paths of all objects in an HDF5 file: 64 MiB.
+pub const HDF5_PATHS: usize = 64 << 20;
 /// Bytes of the path of an object in an HDF5 file.
 pub const HDF5_PATH: usize = 4_096;
+/// Bytes of collections of a `TensorFlow` graph, times the nodes that are looked for in them: 256 Mi.
+pub const COLLECTION_WORK: usize = 256 << 20;
 /// Tables, vectors and texts of a `TensorFlow` Lite model: 4 Mi x 16 bytes = 64 MiB.
 pub const TFLITE_PARTS: usize = 4 << 20;
 /// Highest code of an operator of `TensorFlow` Lite that is built in.

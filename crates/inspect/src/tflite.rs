@@ -24,6 +24,10 @@ struct Flat<'a> {
     bytes: &'a [u8],
     /// Parts that something refers to.
     extents: Vec<(usize, usize)>,
+    /// Bytes of parts that may still be read, since several tables may refer to one.
+    left: u64,
+    /// Bytes that may still be measured, since several tensors may share a buffer.
+    to_measure: u64,
 }
 
 /// A table and its fields' offsets.
@@ -50,6 +54,9 @@ impl<'a> Flat<'a> {
         if self.extents.len() >= limits::TFLITE_PARTS {
             return Err(Finding::new(&report::LIMIT, offset(at), "model has too many parts"));
         }
+        let left = self.left.checked_sub(offset(len));
+        self.left =
+            left.ok_or_else(|| Finding::new(&report::LIMIT, offset(at), "parts are referred to too often"))?;
         self.extents.push((at, end));
         Ok(())
     }
@@ -159,7 +166,9 @@ impl<'a> Flat<'a> {
 
 /// Inspects a whole file.
 pub(crate) fn inspect(bytes: &[u8], limits: &Limits, report: &mut Report) -> Result<(), Finding> {
-    let mut flat = Flat { bytes, extents: vec![(0, 8)] };
+    let budget =
+        offset(bytes.len()).saturating_mul(limits::MEASURE_FACTOR).saturating_add(limits::MEASURE_FLOOR);
+    let mut flat = Flat { bytes, extents: vec![(0, 8)], left: budget, to_measure: budget };
     let root = flat.follow(0)?;
     let model = flat.table(root)?;
     if flat.int(model, 0)? != 3 {
@@ -374,6 +383,9 @@ fn one_tensor(
             return Err(bad(tensor.at, what));
         }
         if limits.measure {
+            let left = flat.to_measure.checked_sub(offset(data.len()));
+            let what = "tensors share their buffers too often";
+            flat.to_measure = left.ok_or_else(|| Finding::new(&report::LIMIT, offset(tensor.at), what))?;
             let mut measure = Measure::new(dtype, &shape);
             measure.update(data);
             measured = Some(measure.finish());

@@ -129,9 +129,10 @@ impl<'a> Walker<'a, '_> {
     }
 }
 
-/// A text in a heap, up to its NUL.
+/// A text in a heap, up to its NUL, which is not far: many names may lie in one heap.
 fn text_at(names: &[u8], at: u64) -> Option<&[u8]> {
     let rest = names.get(usize::try_from(at).ok()?..)?;
+    let rest = rest.get(..rest.len().min(limits::HDF5_PATH)).unwrap_or(rest);
     let len = rest.iter().position(|byte| *byte == 0)?;
     rest.get(..len)
 }

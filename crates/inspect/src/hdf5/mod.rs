@@ -49,6 +49,10 @@ struct Walker<'a, 'l> {
     extents: Vec<(u64, u64)>,
     /// Work left: messages, entries and nodes.
     steps: u64,
+    /// Bytes of paths that may still be kept.
+    path_bytes: usize,
+    /// Bytes of values of attributes that may still be looked at, since several may refer to one.
+    value_bytes: u64,
     report: &'l mut Report,
 }
 
@@ -68,6 +72,8 @@ pub(crate) fn walk(bytes: &[u8], limits: &Limits, report: &mut Report) -> Result
         next: Vec::new(),
         extents: Vec::new(),
         steps: limits::HDF5_STEPS,
+        path_bytes: limits::HDF5_PATHS,
+        value_bytes: offset(bytes.len()).saturating_add(limits::MEASURE_FLOOR),
         report,
     };
     walker.superblock()?;
@@ -120,6 +126,9 @@ impl<'a> Walker<'a, '_> {
             return Err(Finding::new(&report::LIMIT, at, "path of an object is too long"));
         }
         if self.seen.insert(at) {
+            let left = self.path_bytes.checked_sub(path.len());
+            let what = "paths of the objects are too long together";
+            self.path_bytes = left.ok_or_else(|| Finding::new(&report::LIMIT, at, what))?;
             self.next.push((at, path));
         }
         Ok(())
@@ -194,6 +203,9 @@ impl<'a> Walker<'a, '_> {
     /// The value of an attribute: a configuration of Keras, or bytes that must not be a pickle, since some
     /// libraries unpickle what looks like one.
     fn attribute(&mut self, at: u64, name: &str, value: &[u8]) -> Result<(), Finding> {
+        let left = self.value_bytes.checked_sub(offset(value.len()));
+        let what = "attributes refer to values too often";
+        self.value_bytes = left.ok_or_else(|| Finding::new(&report::LIMIT, at, what))?;
         // Texts of a fixed length are filled up with zeros.
         let end = value.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let text = value.get(..end).unwrap_or_default();

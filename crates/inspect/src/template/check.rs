@@ -580,15 +580,17 @@ impl<'a> Rules<'a> {
                 }
                 trail.push(name.clone());
                 let fields = format!("{name}.");
-                let of_name =
-                    self.bindings.range(name.clone()..).take_while(|(at, _)| at.starts_with(name.as_str()));
-                let found =
-                    of_name.filter(|(at, _)| *at == name || at.starts_with(&fields)).any(|(_, bindings)| {
-                        bindings.iter().any(|binding| match binding {
-                            Binding::Value(value) | Binding::Element(value) => self.is_computed(value, trail),
-                            Binding::Part(_) | Binding::Unknown => false,
-                        })
-                    });
+                let fields =
+                    self.bindings.range(fields.clone()..).take_while(|(at, _)| at.starts_with(&fields));
+                let own = self.bindings.get_key_value(name).into_iter();
+                let found = own.chain(fields).any(|(_, bindings)| {
+                    bindings.iter().any(|binding| match binding {
+                        Binding::Value(value) | Binding::Element(value) | Binding::Part(value) => {
+                            self.is_computed(value, trail)
+                        }
+                        Binding::Unknown => false,
+                    })
+                });
                 trail.pop();
                 found
             }

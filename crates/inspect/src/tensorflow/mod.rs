@@ -105,6 +105,9 @@ struct Walker<'a> {
     signature_tensors: Vec<&'a str>,
     /// Collections but those of savers: some name what a loader runs.
     collections: Vec<&'a [u8]>,
+    /// The function of the saver that the attributes of the present node name. Their names sort so that one that
+    /// writes comes after one that reads, see where it is set.
+    called_saver: Option<&'a str>,
     /// What a loader runs to read the variables.
     restore_ops: Vec<&'a str>,
     report: &'a mut Report,
@@ -137,6 +140,7 @@ fn walk(bytes: &[u8], kind: Kind, report: &mut Report) -> Result<(), Finding> {
         nodes: Vec::new(),
         signature_tensors: Vec::new(),
         collections: Vec::new(),
+        called_saver: None,
         restore_ops: Vec::new(),
         report,
     };
@@ -176,9 +180,15 @@ impl<'a> Walker<'a> {
                 let Value::Len(start, end) = value else { continue };
                 match (kind, number) {
                     (Kind::OpDef, 1) => {
-                        if let Ok(name) = self.text(start, end) {
-                            self.functions.insert(name);
+                        let name = self.text(start, end)?;
+                        // A function named like an operator would stand for it with one reader and not with
+                        // another. Operators have no underscore, or a single one in front.
+                        if !name.contains('_') || (name.starts_with('_') && !name.starts_with("__")) {
+                            let what =
+                                format!("function `{}` is named like an operator", show(name.as_bytes()));
+                            return Err(hostile(start, what));
                         }
+                        self.functions.insert(name);
                     }
                     _ => {
                         if let Some(Field::Message(
@@ -231,7 +241,7 @@ impl<'a> Walker<'a> {
                 _ => return Err(bad(at, "field has another wire type than its schema")),
             }
             if let Value::Len(start, end) = value {
-                self.look(kind, number, (start, end), place)?;
+                self.look(kind, number, (start, end))?;
             }
         }
         if kind == Kind::Node {
@@ -257,8 +267,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Names and configurations outside nodes.
-    fn look(&mut self, kind: Kind, number: u64, place: (usize, usize), at: Place<'a>) -> Result<(), Finding> {
-        let (start, end) = place;
+    fn look(&mut self, kind: Kind, number: u64, (start, end): (usize, usize)) -> Result<(), Finding> {
         match (kind, number) {
             (Kind::AssetFile, 2) => {
                 let name = self.text(start, end)?;
@@ -294,8 +303,9 @@ impl<'a> Walker<'a> {
                     let what = format!("function `{}` is not in the file", show(name.as_bytes()));
                     self.report.push(hostile(start, what));
                 }
-                if is_saver_function(name) && !at.function.is_empty() {
-                    self.report.push(hostile(start, "a function calls the saver"));
+                // Of several, one that writes counts.
+                if is_saver_function(name) && self.called_saver.is_none_or(|old| old < name) {
+                    self.called_saver = Some(name);
                 }
             }
             (Kind::UserObject, 3) => self.metadata(start, end)?,
@@ -328,7 +338,6 @@ impl<'a> Walker<'a> {
     fn node(&mut self, start: usize, end: usize, place: Place<'a>) -> Result<(), Finding> {
         let (mut name, mut op) = (None, None);
         let mut inputs = Vec::new();
-        let mut calls_saver = false;
         let mut reader = Reader::new(self.bytes, start, end);
         while let Some((number, value)) = (!reader.is_done()).then(|| reader.field()).flatten() {
             let Value::Len(from, to) = value else { continue };
@@ -337,11 +346,6 @@ impl<'a> Walker<'a> {
                 2 => op.replace(self.text(from, to)?).is_some(),
                 3 => {
                     inputs.push(self.text(from, to)?);
-                    false
-                }
-                5 => {
-                    let raw = self.bytes.get(from..to).unwrap_or_default();
-                    calls_saver |= SAVER_FUNCTIONS.iter().any(|name| contains(raw, name.as_bytes()));
                     false
                 }
                 _ => false,
@@ -355,7 +359,8 @@ impl<'a> Walker<'a> {
         };
         let saves = SAVER_OPS.contains(&op);
         let writes = saves && !op.starts_with("Restore");
-        calls_saver |= is_saver_function(op);
+        let called =
+            [Some(op), self.called_saver.take()].into_iter().flatten().find(|name| is_saver_function(name));
         if writes && place.function.starts_with("__inference__traced_restore") {
             self.report.push(hostile(start, "the function that reads variables writes files"));
         }
@@ -366,16 +371,15 @@ impl<'a> Walker<'a> {
             let what = format!("operator `{}` is not listed", show(op.as_bytes()));
             self.report.push(hostile(start, what));
         }
-        if calls_saver && !place.function.is_empty() {
+        if called.is_some() && !place.function.is_empty() {
             self.report.push(hostile(start, "a function calls the saver"));
         }
         if place.function.is_empty() {
             if self.nodes.len() >= limits::GRAPH_NODES {
                 return Err(Finding::new(&report::LIMIT, offset(start), "too many nodes"));
             }
-            let raw = self.bytes.get(start..end).unwrap_or_default();
-            let writes = writes || contains(raw, b"__inference__traced_save");
-            self.nodes.push(MainNode { name, inputs, saves: saves || calls_saver, writes, at: start });
+            let writes = writes || called.is_some_and(|name| name.starts_with("__inference__traced_save"));
+            self.nodes.push(MainNode { name, inputs, saves: saves || called.is_some(), writes, at: start });
         }
         Ok(())
     }
@@ -403,6 +407,10 @@ impl<'a> Walker<'a> {
         let saving: Vec<&MainNode<'_>> = self.nodes.iter().filter(|node| node.saves).collect();
         if saving.len() > limits::SAVER_NODES {
             return Err(Finding::new(&report::LIMIT, 0, "too many nodes of the saver"));
+        }
+        let bytes: usize = self.collections.iter().map(|raw| raw.len()).sum();
+        if bytes.saturating_mul(saving.len().max(1)) > limits::COLLECTION_WORK {
+            return Err(Finding::new(&report::LIMIT, 0, "collections of the graph are too large"));
         }
         for raw in &self.collections {
             if contains(raw, b"save/") || saving.iter().any(|node| contains(raw, node.name.as_bytes())) {

@@ -42,7 +42,7 @@ impl Parser<'_> {
 
     fn of(&mut self, marker: u8, depth: usize) -> Result<Json, Finding> {
         self.values += 1;
-        if self.values > limits::JSON_VALUES || depth > limits::JSON_DEPTH {
+        if self.values > limits::UBJSON_VALUES || depth > limits::JSON_DEPTH {
             return Err(Finding::new(
                 &report::LIMIT,
                 offset(self.cursor.pos()),

@@ -167,3 +167,14 @@ fn yaml_that_builds_objects_is_refused() {
         refused(text, "CONFIG.YML", text.as_bytes(), CODE);
     }
 }
+
+/// A line of many colons and tags costs as much as its length.
+#[test]
+fn long_lines_of_yaml_are_looked_at_once() {
+    for part in [":", "a: ", "a: ! ", "{a: ", "!x", "- ! &a "] {
+        let text = part.repeat(2_000_000 / part.len());
+        crate::support::inspect("c.yaml", text.as_bytes());
+    }
+    let long = format!("{}\n_target_: os.system\n", "a: ".repeat(100_000));
+    refused("after a long line", "c.yaml", long.as_bytes(), CODE);
+}

@@ -58,11 +58,11 @@ fn graphs_of_listed_operators_need_a_policy() {
     let nodes = [node("a", "Placeholder", &[], &[]), node("b", "Relu", &["a"], &[])];
     policy("built", "m.pb", &graph(&nodes, &[]), Format::TfGraph);
     policy("built", "m.pb", &saved(&graph(&nodes, &[]), b""), Format::TfSavedModel);
-    let call = node("c", "f", &["a"], &[]);
+    let call = node("c", "f_1", &["a"], &[]);
     policy(
         "function",
         "m.pb",
-        &graph(&[call], &[function("f", &[node("x", "Exp", &[], &[])])]),
+        &graph(&[call], &[function("f_1", &[node("x", "Exp", &[], &[])])]),
         Format::TfGraph,
     );
     let old = [
@@ -119,10 +119,10 @@ fn operators_that_do_more_than_compute_are_refused() {
         let bad = node("x", op, &[], &[]);
         refused(op, "m.pb", &graph(std::slice::from_ref(&bad), &[]), OP);
         refused(op, "saved_model.pb", &saved(&graph(std::slice::from_ref(&bad), &[]), b""), OP);
-        let called = graph(&[node("c", "f", &[], &[])], &[function("f", std::slice::from_ref(&bad))]);
+        let called = graph(&[node("c", "f_1", &[], &[])], &[function("f_1", std::slice::from_ref(&bad))]);
         refused(op, "saved_model.pb", &saved(&called, b""), OP);
         // A function that nothing calls yet counts as well.
-        let idle = graph(&[node("c", "NoOp", &[], &[])], &[function("g", &[]), function("f", &[bad])]);
+        let idle = graph(&[node("c", "NoOp", &[], &[])], &[function("g_1", &[]), function("f_1", &[bad])]);
         refused(op, "m.pb", &idle, OP);
     }
     let save = node("StatefulPartitionedCall", "__inference__traced_save_9", &["x"], &[]);
@@ -142,7 +142,7 @@ fn operators_that_do_more_than_compute_are_refused() {
         (
             "saver in a function",
             saved(
-                &graph(&[node("c", "f", &[], &[])], &[function("f", &[node("s", "SaveV2", &[], &[])])]),
+                &graph(&[node("c", "f_1", &[], &[])], &[function("f_1", &[node("s", "SaveV2", &[], &[])])]),
                 b"",
             ),
         ),
@@ -217,8 +217,8 @@ fn operators_that_do_more_than_compute_are_refused() {
             "function that calls the saver",
             saved(
                 &graph(
-                    &[node("c", "f", &[], &[])],
-                    &[traced(), function("f", &[node("s", "__inference__traced_save_9", &[], &[])])],
+                    &[node("c", "f_1", &[], &[])],
+                    &[traced(), function("f_1", &[node("s", "__inference__traced_save_9", &[], &[])])],
                 ),
                 b"",
             ),
@@ -227,7 +227,7 @@ fn operators_that_do_more_than_compute_are_refused() {
             "function that is given the saver",
             saved(
                 &graph(
-                    &[node("c", "f", &[], &[])],
+                    &[node("c", "f_1", &[], &[])],
                     &[
                         traced(),
                         function(
@@ -243,6 +243,14 @@ fn operators_that_do_more_than_compute_are_refused() {
                 ),
                 b"",
             ),
+        ),
+        (
+            "function named like an operator",
+            saved(&graph(&[node("c", "ReadFile", &[], &[])], &[function("ReadFile", &[])]), b""),
+        ),
+        (
+            "function named like an inner operator",
+            saved(&graph(&[node("c", "_Send", &[], &[])], &[function("_Send", &[])]), b""),
         ),
         (
             "function that is not there",

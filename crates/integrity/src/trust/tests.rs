@@ -560,8 +560,6 @@ fn only_takes_away(case: &Case, change: impl FnOnce(&mut Case)) -> Result<(), Te
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
-
     #[test]
     fn what_is_admitted_has_enough_distinct_signers_and_nothing_against_it(case in cases()) {
         let decision = case.decide();

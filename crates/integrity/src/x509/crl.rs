@@ -128,20 +128,23 @@ pub(crate) fn check(
     }
     for (certificate, issuer) in path.iter().zip(path.iter().skip(1)) {
         let subject = || certificate.subject();
-        let mut unknown = Some(format!("there is no list of `{}`", issuer.subject()));
+        let mut known = false;
+        let mut unknown = None;
         for list in lists.iter().filter(|list| list.is_of(issuer)) {
             let checked = list.check(issuer, now);
-            let since = list.since(certificate);
-            match (since, checked) {
-                // A list that is too old to say that a certificate is good still says that it is bad.
-                (Some(since), _) => return Err(CertificateError::Revoked { subject: subject(), since }),
-                (None, Ok(())) => unknown = None,
-                (None, Err(why)) => {
-                    return Err(CertificateError::RevocationUnknown { subject: subject(), why });
-                }
+            // A list that is too old to say that a certificate is good still says that it is bad.
+            if let Some(since) = list.since(certificate) {
+                return Err(CertificateError::Revoked { subject: subject(), since });
+            }
+            // One that does not count is beside one that does where an authority changes its key.
+            match checked {
+                Ok(()) => known = true,
+                Err(why) => unknown = Some(why),
             }
         }
-        if let Some(why) = unknown.filter(|_| coverage == Coverage::Whole) {
+        let none = || format!("there is no list of `{}`", issuer.subject());
+        let unknown = unknown.or_else(|| (coverage == Coverage::Whole).then(none));
+        if let Some(why) = unknown.filter(|_| !known) {
             return Err(CertificateError::RevocationUnknown { subject: subject(), why });
         }
     }

@@ -18,6 +18,7 @@
 
 pub mod dsse;
 mod error;
+pub mod intake;
 pub mod json;
 mod key;
 mod limits;

@@ -23,7 +23,7 @@ def refused(node, name, data, *says):
     path = work.write(node.path("bad", name), data)
     try:
         node.refused("model", "inspect", path, code=3, says=says)
-        error = node.refused("model", "import", "bad", path, "--tenant", "acme", code=3, says=name)
+        error = node.refused("model", "import", "bad", path, "--tenant", "acme", "--source", "x", code=3, says=name)
         check(error.get("code", "").startswith("SR-"), f"no code: {error}")
         check("bad" not in models(node), f"{name} is listed")
     finally:
@@ -60,13 +60,16 @@ def what_is_cut_is_refused(node):
 def a_program_beside_a_model_is_refused(node):
     work.write(node.path("mixed", "model.onnx"), work.onnx(work.WEIGHTS))
     work.write(node.path("mixed", "install.sh"), b"#!/bin/sh\nrm -rf /\n")
-    node.refused("model", "import", "mixed", node.path("mixed"), "--tenant", "acme", code=3, says="install.sh")
+    node.refused(
+        "model", "import", "mixed", node.path("mixed"), "--tenant", "acme", "--source", "x", code=3, says="install.sh"
+    )
     check("mixed" not in models(node), "it is listed")
 
 
 def a_good_model_is_signed_and_comes_back_whole(node):
     path = work.write(node.path("good", "model.onnx"), work.onnx(work.WEIGHTS))
-    made = node.ok("model", "import", "good", os.path.dirname(path), "--tenant", "acme")
+    work.imported(node, "good", os.path.dirname(path))
+    made = node.ok("model", "show", "good@1", "--tenant", "acme")
     check(made["version"] == 1 and made["verdict"] == "load", made)
     out = node.path("out")
     node.ok("model", "export", "good@1", out, "--tenant", "acme")
@@ -79,8 +82,10 @@ def a_good_model_is_signed_and_comes_back_whole(node):
     check(verified["verified"], verified)
 
 
-def a_model_without_a_bill_of_materials_is_not_served(node):
-    node.refused("endpoint", "deploy", "good", "good@1", "--tenant", "acme", code=3, says="model bom")
+def a_model_in_quarantine_is_not_served(node):
+    path = work.write(node.path("waits", "model.onnx"), work.onnx(work.WEIGHTS))
+    node.ok("model", "import", "waits", path, "--tenant", "acme", "--source", "x")
+    node.refused("endpoint", "deploy", "waits", "waits@1", "--tenant", "acme", code=3, says="waits")
     serving = [e for e in node.ok("endpoint", "list", "--tenant", "acme")["items"] if e["state"] == "serving"]
     check(not serving, serving)
 
@@ -95,7 +100,7 @@ if __name__ == "__main__":
                 what_is_cut_is_refused,
                 a_program_beside_a_model_is_refused,
                 a_good_model_is_signed_and_comes_back_whole,
-                a_model_without_a_bill_of_materials_is_not_served,
+                a_model_in_quarantine_is_not_served,
             ],
             node,
         )

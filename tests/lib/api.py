@@ -20,6 +20,13 @@ NOTHING = {
 BODIES = {
     "tenant.create": {"name": "by-a-test"},
     "import.begin": {"kind": "dataset", "name": "by-a-test"},
+    "intake.describe": {"license": "by-a-test"},
+    "intake.evaluate": {
+        "metric": "accuracy", "at_least": 0.5,
+        "job": {"file": "job.toml", "text": "", "code": NOTHING["import"], "imports": {}},
+    },
+    "intake.approve": {"reason": "to see"},
+    "intake.refuse": {"reason": "to see"},
     "job.run": {"file": "job.toml", "text": "", "code": NOTHING["import"], "imports": {}},
     "job.resume": {"reason": "to see"},
     "endpoint.deploy": {"name": "by-a-test", "model": "absent@1"},

@@ -143,3 +143,42 @@ def request(rows):
     """An inference request for these rows."""
     flat = [v for row in rows for v in row]
     return {"inputs": [{"name": "x", "shape": [len(rows), len(rows[0])], "datatype": "FP32", "data": flat}]}
+
+
+# ---- Models that were made elsewhere ----
+
+SAID = ("--license", "Apache-2.0", "--producer", "Example", "--purpose", "to be tested", "--accountable", "Ann")
+
+
+def imported(node, name, path, tenant="acme"):
+    """Brings a model in by every step that a development node asks for."""
+    node.ok("model", "import", name, path, "--tenant", tenant, "--source", "by hand", *SAID)
+    node.ok("model", "intake", "approve", name, "--tenant", tenant, "--reason", "a test")
+    return node.ok("model", "intake", "admit", name, "--tenant", tenant)
+
+
+# Multiplies [3, 4] by the matrix of the model, which it finds by its known bytes, and reports the first number.
+MEASURE = '''"""Measures the model in the channel `model`: looks for what it may and may not do there, and reports a number."""
+import json, os, struct, sys
+
+CHANNEL = os.environ["SM_CHANNEL_MODEL"]
+data = open(os.path.join(CHANNEL, "model.onnx"), "rb").read()
+at = data.index(b"W\\x4a") + 3
+w = struct.unpack("<6f", data[at:at + 24])
+try:
+    open(os.path.join(CHANNEL, "planted"), "w")
+    print("WRITTEN", flush=True)
+except OSError:
+    print("read-only", flush=True)
+value = HYPER_VALUE if HYPER_VALUE is not None else 3 * w[0] + 4 * w[3]
+with open(os.path.join(os.environ["SM_OUTPUT_DIR"], "metrics.jsonl"), "a") as out:
+    out.write(json.dumps({"step": 1, "name": "first", "value": value}) + "\\n")
+for name in os.listdir(CHANNEL) if COPY else []:
+    open(os.path.join(os.environ["SM_MODEL_DIR"], name), "wb").write(open(os.path.join(CHANNEL, name), "rb").read())
+'''
+
+
+def measuring(directory, value=None, copy=False, **more):
+    """A job that measures a model in quarantine; with `copy` it also tries to make a model of it."""
+    script = MEASURE.replace("HYPER_VALUE", repr(value)).replace("COPY", repr(copy))
+    return job(directory, script, checkpoints="required = false", **more)

@@ -31,8 +31,8 @@ class Leaving:
             directory = node.path(tenant)
             for name in (FIRST, SECOND):
                 work.write(os.path.join(directory, name), array(1_000_000))
-            made = node.ok("model", "import", "weights", directory, "--tenant", tenant)
-            check(made["state"], made)
+            made = work.imported(node, "weights", directory, tenant)
+            check(made["state"] == "admitted", made)
         self.size = os.path.getsize(node.path("acme", FIRST))
         self.keys = {}
         for tenant, role in (("acme", "ml-engineer"), ("acme", "tenant-admin"), ("globex", "tenant-admin")):
@@ -133,7 +133,7 @@ def what_was_not_sent_is_given_back(leaving):
     # Larger than what fits between the two ends of a connection, and broken off after the first bytes.
     directory = leaving.node.path("large")
     work.write(os.path.join(directory, "large.npy"), array(48_000_000))
-    leaving.node.ok("model", "import", "large", directory, "--tenant", "acme")
+    work.imported(leaving.node, "large", directory)
     before = leaving.accounts()["all"]["bytes"]
     connection = UnixHttp(leaving.node.ready["socket"])
     key = leaving.keys["acme tenant-admin"][1]

@@ -40,6 +40,8 @@ class Both:
         image = node.ok("image", "import", node.path("image"), "--tenant", "acme")["digest"]
         node.wait_job(node.submit(work.served(node.path("lin"), name="lin")))
         node.ok("endpoint", "deploy", "lin", "lin@1", "--tenant", "acme")
+        lin = work.write(node.path("lin-of-another", "model.onnx"), work.onnx(work.WEIGHTS))
+        node.ok("model", "import", "lin", lin, "--tenant", "acme", "--source", "by hand")
         self.inference = node.ok("key", "create", "--endpoint", "lin", "--tenant", "acme")
         self.job = node.submit(work.counting(node.path("run"), name="run", word="run", steps=9000))
         wait_for("the job runs", lambda: node.workload("run"), 20)

@@ -58,7 +58,7 @@ class Cut:
         head = "{'descr': '|u1', 'fortran_order': False, 'shape': (%d,), }" % LARGE
         head = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + (head + " " * (117 - len(head)) + "\n").encode()
         work.write(node.path("large", "large.npy"), head + os.urandom(LARGE))
-        node.ok("model", "import", "large", node.path("large"), "--tenant", "acme")
+        work.imported(node, "large", node.path("large"))
         self.job = node.submit(work.counting(node.path("long"), steps=100_000, every=2, pause=0.05))
         wait_for("the job runs", lambda: node.job(self.job)["state"] == "running")
         self.watched = f"/v1/tenants/acme/jobs/{self.job}/events"

@@ -36,6 +36,15 @@ pub const RESOURCE_MAX: usize = 192;
 /// Longest reason that goes into the log.
 pub const REASON_MAX: usize = 1024;
 
+/// Longest text of one declaration about a model, and of its source.
+pub const DECLARATION_MAX: usize = 1024;
+/// Longest signature that comes with a model, in bytes and so in characters too: half of the largest request.
+pub const SIGNATURE_FILE_MAX: usize = 512 * 1024;
+/// Longest public key that comes with a model, likewise.
+pub const PUBLIC_KEY_MAX: usize = 4096;
+/// Longest name of a metric, in bytes; `training` takes no longer one.
+pub const METRIC_MAX: usize = 64;
+
 /// Longest text about a release: sixteen signatures.
 pub const RELEASE_TEXT_MAX: usize = 4096;
 
@@ -156,6 +165,14 @@ shapes! {
     ReleaseVersion = { "type": "string", "pattern": r"^(0|[1-9][0-9]{0,9})(\.(0|[1-9][0-9]{0,9})){2}$" };
     /// The manifest of a release, or its signatures.
     ReleaseText = { "type": "string", "maxLength": RELEASE_TEXT_MAX };
+    /// What somebody says of a model: its licence, its source, and the like.
+    Declaration = { "type": "string", "minLength": 1, "maxLength": DECLARATION_MAX, "pattern": r"\S" };
+    /// A signature that comes with a model: an OMS bundle.
+    SignatureFile = { "type": "string", "maxLength": SIGNATURE_FILE_MAX };
+    /// The public key of a signature that comes with a model, PEM.
+    PublicKey = { "type": "string", "maxLength": PUBLIC_KEY_MAX };
+    /// Name of a number that a job reports.
+    MetricName = { "type": "string", "minLength": 1, "maxLength": METRIC_MAX };
     /// A program of a release.
     ReleaseProgram = { "type": "string", "enum": ["strongroom", "strongroom-keeper", "strongroom-porter", "strongroom-runtime"] };
     /// Why something is done, for the log.

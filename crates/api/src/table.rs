@@ -6,13 +6,14 @@ use crate::shape::{self, SchemaOf};
 use crate::{
     AccessAnswer, Approval, ApprovalDecide, ApprovalRequest, BreakGlassOpen, BreakGlassSeal, Certificate,
     Checkpoint, Dataset, Diagnostics, Document, Egress, Endpoint, EndpointDeploy, EnrolAnswer, EnrolBegin,
-    Entries, File, Grant, GrantCreate, IdentityRenew, Image, Import, ImportBegin, Imported, Job, JobEvent,
-    JobResume, JobRun, Key, KeyCreate, LogFiles, Login, LoginBegin, LoginFinish, LoginMethods, LoginResult,
-    Model, ModelCountersign, NodeReboot, NodeRebooting, Page, Passkey, PasskeyAnswer, PasskeyCreation,
-    PasskeyProof, PasskeyRequest, PasskeyTicket, PolicyApply, PolicyVersion, PolicyWithdraw, Posture,
-    Receipt, ReleaseActivate, ReleaseFile, ReleaseStage, Releases, Revocation, RevocationCreate,
-    RevocationLift, SafeMode, SafeModeEnter, SafeModeLeave, Service, ServiceCreate, Session, Status,
-    TenantCreate, TrustApply, TrustCheck, TrustOpinions, TrustPolicy, User, UserCreate, Verification, WhoAmI,
+    Entries, File, Grant, GrantCreate, IdentityRenew, Image, Import, ImportBegin, Imported, Intake,
+    IntakeDecide, IntakeEvaluate, IntakeFacts, Job, JobEvent, JobResume, JobRun, Key, KeyCreate, LogFiles,
+    Login, LoginBegin, LoginFinish, LoginMethods, LoginResult, Model, ModelCountersign, NodeReboot,
+    NodeRebooting, Page, Passkey, PasskeyAnswer, PasskeyCreation, PasskeyProof, PasskeyRequest,
+    PasskeyTicket, PolicyApply, PolicyVersion, PolicyWithdraw, Posture, Receipt, ReleaseActivate,
+    ReleaseFile, ReleaseStage, Releases, Revocation, RevocationCreate, RevocationLift, SafeMode,
+    SafeModeEnter, SafeModeLeave, Service, ServiceCreate, Session, Status, TenantCreate, TrustApply,
+    TrustCheck, TrustOpinions, TrustPolicy, User, UserCreate, Verification, WhoAmI,
 };
 
 /// HTTP method.
@@ -434,6 +435,66 @@ pub const TABLE: &[Route] = &[
     route(Get, "/tenants/{tenant}/models/{name}/{version}/bom", "bom.export", Read, Tenant, "bom.export")
         .says("Signed Model BoM, a DSSE envelope")
         .gives(Output::File("application/json")),
+    route(Get, "/tenants/{tenant}/intakes", "intake.list", Read, Tenant, "none")
+        .says("Models that were made elsewhere, on their way in, without their files")
+        .lists::<Intake>(),
+    route(Get, "/tenants/{tenant}/intakes/{name}/{version}", "intake.show", Read, Tenant, "none")
+        .says("One of them: where it stands, what was found, which step is next")
+        .answers::<Intake>(),
+    route(
+        Post,
+        "/tenants/{tenant}/intakes/{name}/{version}/describe",
+        "intake.describe",
+        Change,
+        Tenant,
+        "intake.step",
+    )
+    .says("Adds what is known of a model in quarantine, and does the steps that need no further word")
+    .takes::<IntakeFacts>()
+    .answers::<Intake>(),
+    route(
+        Post,
+        "/tenants/{tenant}/intakes/{name}/{version}/evaluate",
+        "intake.evaluate",
+        Change,
+        Tenant,
+        "intake.evaluate",
+    )
+    .says("Has a job measure a model in quarantine, against a bound that is stated before")
+    .takes::<IntakeEvaluate>()
+    .answers::<Intake>(),
+    route(
+        Post,
+        "/tenants/{tenant}/intakes/{name}/{version}/approve",
+        "intake.approve",
+        Change,
+        Tenant,
+        "intake.approve",
+    )
+    .says("Answers for a model in quarantine: another than who brought it")
+    .takes::<IntakeDecide>()
+    .answers::<Intake>(),
+    route(
+        Post,
+        "/tenants/{tenant}/intakes/{name}/{version}/admit",
+        "intake.admit",
+        Change,
+        Tenant,
+        "intake.admit",
+    )
+    .says("Signs a model that took every step, and registers it")
+    .answers::<Intake>(),
+    route(
+        Post,
+        "/tenants/{tenant}/intakes/{name}/{version}/refuse",
+        "intake.refuse",
+        Destructive,
+        Tenant,
+        "intake.refuse",
+    )
+    .says("Refuses a model in quarantine, for good")
+    .takes::<IntakeDecide>()
+    .answers::<Intake>(),
     route(Post, "/tenants/{tenant}/endpoints", "endpoint.deploy", Change, Tenant, "endpoint.deploy")
         .says("Admits a model and serves it")
         .takes::<EndpointDeploy>()

@@ -44,6 +44,7 @@ impl<T: Document> Document for Page<T> {
     const SCHEMA: &'static str = "strongroom.list/1";
 }
 
+mod intake;
 mod node;
 mod people;
 mod recovery;
@@ -51,6 +52,7 @@ mod release;
 mod revocation;
 mod trust;
 
+pub use intake::*;
 pub use node::*;
 pub use people::*;
 pub use recovery::*;
@@ -672,6 +674,9 @@ request! {
         #[serde(default)]
         #[schemars(with = "Option<shape::ImagePin>")]
         digest: Option<String>,
+        /// Of a model, what is said of it: it goes into quarantine.
+        #[serde(default)]
+        intake: Option<IntakeBegin>,
     }
 
     /// Submits a job.
@@ -781,8 +786,8 @@ pub enum Imported {
     Dataset(Dataset),
     /// Code; name it in `JobRun`.
     Code(Import),
-    /// A model.
-    Model(Model),
+    /// A model, in quarantine.
+    Intake(Box<Intake>),
     /// An image.
     Image(Image),
 }

@@ -139,9 +139,18 @@ pub const fn class_of(kind: EventKind) -> Class {
         K::SandboxCreate => class(Form::Process, 1),
         K::SandboxEnd => class(Form::Process, 2),
         // API Activity: 1 Create, 2 Read, 3 Update, 4 Delete.
-        K::ModelRegister | K::ModelImport | K::EndpointDeploy | K::ReleaseStage => class(Form::Api, 1),
+        K::ModelRegister
+        | K::ModelImport
+        | K::IntakeBegin
+        | K::IntakeAdmit
+        | K::EndpointDeploy
+        | K::ReleaseStage => class(Form::Api, 1),
         K::ModelVerify | K::NodeDiagnose => class(Form::Api, 2),
-        K::ModelQuarantine
+        K::IntakeStep
+        | K::IntakeEvaluate
+        | K::IntakeApprove
+        | K::IntakeRefuse
+        | K::ModelQuarantine
         | K::RevocationCreate
         | K::TrustApply
         | K::ModelCountersign

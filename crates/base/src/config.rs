@@ -66,6 +66,9 @@ pub struct Config {
     /// What the rules of access may leave open.
     #[serde(default)]
     pub access: Access,
+    /// What models that were made elsewhere go through.
+    #[serde(default)]
+    pub intake: Intake,
     /// Whose releases of the platform the node takes; none: it takes none.
     #[serde(default)]
     pub release: Option<Release>,
@@ -274,6 +277,67 @@ pub struct Access {
     pub two_people: Option<bool>,
 }
 
+/// What models that were made elsewhere go through before their first use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Intake {
+    /// Whether their behaviour is measured; unset: in service it is, in development it need not be.
+    pub acceptance: Option<Acceptance>,
+    /// For a tenant, where models may come from: each the whole text of a source, or, with `/` at its end, its
+    /// beginning. A tenant without a list may say anything.
+    pub sources: std::collections::BTreeMap<String, Vec<String>>,
+}
+
+/// Whether the behaviour of a model that was made elsewhere is measured before its first use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Acceptance {
+    /// Always.
+    Required,
+    /// It may be left out, which the log and the Model BoM say.
+    Waived,
+}
+
+impl Intake {
+    /// Tenants that may have a list, and most entries of one.
+    const LISTS_MAX: usize = 1000;
+    /// Longest entry, in bytes.
+    const SOURCE_MAX: usize = 1024;
+
+    fn check(&self) -> Result<(), String> {
+        if self.sources.len() > Self::LISTS_MAX {
+            return Err(format!("`intake.sources`: at most {} tenants", Self::LISTS_MAX));
+        }
+        for (tenant, list) in &self.sources {
+            tenant.parse::<crate::names::Name>().map_err(|e| format!("`intake.sources`: {e}"))?;
+            let fits = |s: &String| (1..=Self::SOURCE_MAX).contains(&s.len()) && s.trim() == s && s != "/";
+            if list.len() > Self::LISTS_MAX || !list.iter().all(fits) {
+                return Err(format!(
+                    "`intake.sources.{tenant}`: at most {} entries of 1 to {} bytes",
+                    Self::LISTS_MAX,
+                    Self::SOURCE_MAX
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a tenant may take in what is from there.
+    pub fn is_approved(&self, tenant: &str, source: &str) -> bool {
+        let Some(list) = self.sources.get(tenant) else { return true };
+        list.iter().any(|entry| match source.strip_prefix(entry.as_str()) {
+            Some("") => true,
+            // Below an approved place, and not by a way that leads out of it again.
+            Some(rest) => {
+                entry.ends_with('/')
+                    && rest.split(['/', '\\']).all(|part| !part.is_empty() && part != "." && part != "..")
+                    && !rest.contains(['%', '?', '#', '@'])
+            }
+            None => false,
+        })
+    }
+}
+
 /// Where the processes of a node meet, all below [`Config::state`].
 impl Config {
     /// The host name that passkeys are bound to, or why there are none.
@@ -293,6 +357,13 @@ impl Config {
     /// Whether what needs two people does on this node: always in service, and in development where it is asked for.
     pub fn two_people(&self) -> bool {
         self.mode == Mode::Production || self.access.two_people == Some(true)
+    }
+    /// Whether the behaviour of models that were made elsewhere is measured before their first use.
+    pub fn acceptance(&self) -> Acceptance {
+        self.intake.acceptance.unwrap_or(match self.mode {
+            Mode::Production => Acceptance::Required,
+            Mode::Dev => Acceptance::Waived,
+        })
     }
     /// The keeper's private directory: keys.
     pub fn keeper_dir(&self) -> PathBuf {
@@ -460,6 +531,7 @@ impl Config {
         }
         config.sessions.check().map_err(value)?;
         config.models.check().map_err(value)?;
+        config.intake.check().map_err(value)?;
         if let Some(release) = &config.release {
             release.trusted().map_err(value)?;
         }
@@ -593,6 +665,35 @@ allow_host_image = true
         {
             assert!(with(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn sources_are_compared_whole_or_below_a_place() {
+        let list = ["https://hub/acme/", "ann"].map(str::to_owned).to_vec();
+        let intake = Intake { acceptance: None, sources: [("acme".to_owned(), list)].into() };
+        for good in ["https://hub/acme/m", "https://hub/acme/m/resolve/main", "ann"] {
+            assert!(intake.is_approved("acme", good), "{good}");
+        }
+        for bad in [
+            "",
+            "anna",
+            "Ann",
+            " ann",
+            "https://hub/acme",
+            "https://hub/acme-evil/m",
+            "https://hub/acme/../evil/m",
+            "https://hub/acme/m/..",
+            "https://hub/acme//m",
+            "https://hub/acme/%2e%2e/evil",
+            "https://hub/acme/m?x=/..",
+            "https://hub/acme/\\..\\evil",
+            "http://hub/acme/m",
+        ] {
+            assert!(!intake.is_approved("acme", bad), "{bad}");
+        }
+        assert!(intake.is_approved("globex", "anything"), "no list, no limit");
+        let none = Intake { acceptance: None, sources: [("acme".to_owned(), Vec::new())].into() };
+        assert!(!none.is_approved("acme", "ann"), "an empty list approves nothing");
     }
 
     #[test]

@@ -236,7 +236,7 @@ impl Client {
         name: &Path,
         size: u64,
         shown: &Progress,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<u8>, Failure> {
         let source = Counted { source: source.take(size), progress: shown.clone() };
         let sent: Result<Vec<u8>, Failure> = self.runtime.block_on(async {
             let body = Body::reader(source, Some(size));
@@ -252,7 +252,7 @@ impl Client {
             {
                 Err(CliError::Changed(name.to_owned()).into())
             }
-            other => other.map(|_| ()),
+            other => other,
         }
     }
 

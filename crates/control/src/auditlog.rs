@@ -31,7 +31,7 @@ const SCAN_MAX: u64 = 50_000;
 /// How old a receipt may be and not yet be in the log, in milliseconds: batches are a second, and some.
 const PENDING_MS: u64 = 5000;
 /// Events that a Model BoM refers to.
-const EVIDENCE_KINDS: [&str; 8] = [
+const EVIDENCE_KINDS: [&str; 12] = [
     "job.submit",
     "job.start",
     "job.interrupt",
@@ -40,6 +40,10 @@ const EVIDENCE_KINDS: [&str; 8] = [
     "checkpoint.restore",
     "model.inspect",
     "key.sign",
+    "intake.begin",
+    "intake.step",
+    "intake.evaluate",
+    "intake.approve",
 ];
 /// Most references of one Model BoM.
 const EVIDENCE_MAX: usize = 200;
@@ -223,7 +227,7 @@ pub(crate) fn evidence(
     asset: &str,
 ) -> Result<Vec<(String, u64, base::Digest)>, Fail> {
     let log = LogDir::of(node);
-    let (head, _) = log.head()?;
+    let head = log.head_of(node.keeper.status()?.log_size)?;
     let mut at = head.size.get().saturating_sub(SCAN_MAX);
     let mut found = Vec::new();
     while at < head.size.get() {

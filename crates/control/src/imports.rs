@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::{ImportBegin, Imported};
+use api::{ImportBegin, Imported, IntakeBegin};
 use base::names::Name;
 use base::{Digest, Timestamp};
 use ops::event::{Event, EventKind, Outcome, Phase};
@@ -14,7 +14,7 @@ use crate::auth::{By, Principal};
 use crate::clock::{now, random};
 use crate::http::{BodyReader, Repeat};
 use crate::node::{Node, correlation};
-use crate::{Fail, datasets, images, models};
+use crate::{Fail, datasets, images, intake};
 
 /// Imports that one tenant may have open at once: none can use up those of another.
 const OPEN_MAX: usize = 64;
@@ -54,6 +54,8 @@ struct Session {
     name: Name,
     /// Of an image: what pins it.
     pin: Option<Digest>,
+    /// Of a model: what is said of it.
+    said: Option<IntakeBegin>,
     /// The request that began it, and the one that committed its code, if they may be sent once more.
     requests: [Option<Repeat>; 2],
     touched: Timestamp,
@@ -92,6 +94,18 @@ pub(crate) fn begin(
         (_, None) => None,
         (_, Some(_)) => return Err(Fail::invalid("only an image is imported under a digest")),
     };
+    let said = request.intake.clone();
+    match (&kind, &said) {
+        (Kind::Model, Some(said)) => intake::check(said)?,
+        (Kind::Model, None) => {
+            return Err(Fail::invalid(
+                "a model that was made elsewhere says where it is from: `intake.source`",
+            )
+            .help("write `strongroom model import NAME PATH --source TEXT`"));
+        }
+        (_, Some(_)) => return Err(Fail::invalid("only a model goes through an intake")),
+        (_, None) => {}
+    }
     let id = base::digest::hex(&random::<16>()?);
     let time = now();
     let mut open = node.imports.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,6 +118,7 @@ pub(crate) fn begin(
         kind,
         name,
         pin,
+        said,
         requests: [principal.repeat.clone(), None],
         touched: time,
         busy: false,
@@ -233,7 +248,7 @@ pub(crate) fn commit(
             return Ok(Imported::Code(api::Import { id: known }));
         }
     }
-    let (kind, name, pin, files) = node.imports.with(tenant, id, |s| {
+    let (kind, name, pin, said, files) = node.imports.with(tenant, id, |s| {
         if s.committed || s.busy {
             return Err(Fail::conflict("this import cannot be committed now"));
         }
@@ -242,11 +257,14 @@ pub(crate) fn commit(
                 .help("name a file or a directory with at least one file in it"));
         }
         s.busy = true;
-        Ok((s.kind, s.name.clone(), s.pin, s.files.values().cloned().collect::<Vec<_>>()))
+        Ok((s.kind, s.name.clone(), s.pin, s.said.clone(), s.files.values().cloned().collect::<Vec<_>>()))
     })?;
     let result = match kind {
         Kind::Dataset => datasets::create(node, principal, tenant, &name, files).map(Imported::Dataset),
-        Kind::Model => models::import(node, principal, tenant, &name, files).map(Imported::Model),
+        Kind::Model => {
+            let said = said.ok_or_else(|| Fail::invalid("a model says where it is from"))?;
+            intake::begin(node, principal, tenant, &name, files, said).map(Box::new).map(Imported::Intake)
+        }
         Kind::Image(form) => {
             let pin = pin.ok_or_else(|| Fail::invalid("an image is imported under its digest"))?;
             images::import(node, principal, tenant, &name, form, pin, &files).map(Imported::Image)
@@ -336,6 +354,7 @@ mod tests {
                     kind: Kind::Dataset,
                     name: acme.clone(),
                     pin: None,
+                    said: None,
                     requests: [None, None],
                     touched: at,
                     busy: i == 0,

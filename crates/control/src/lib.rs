@@ -14,6 +14,7 @@
 
 mod auditlog;
 mod auth;
+mod boms;
 mod clock;
 mod datasets;
 mod egress;
@@ -24,6 +25,7 @@ mod http;
 mod images;
 mod imports;
 mod inspection;
+mod intake;
 mod jobs;
 mod keeper;
 mod keygroups;

@@ -247,6 +247,7 @@ fn configuration(config: &Config) -> DiagnosticConfiguration {
         login,
         sessions,
         access: _,
+        intake,
         release,
         models,
     } = config;
@@ -269,6 +270,7 @@ fn configuration(config: &Config) -> DiagnosticConfiguration {
         ("sessions.fresh_seconds".into(), u64::from(sessions.fresh_seconds)),
         ("release.keys".into(), count(release.as_ref().map(|r| r.keys.len()))),
         ("release.threshold".into(), release.as_ref().map_or(0, |r| u64::from(r.threshold))),
+        ("intake.sources".into(), count(Some(intake.sources.len()))),
         ("login.oidc.scopes".into(), count(oidc.map(|o| o.scopes.len()))),
         ("login.oidc.grants".into(), count(oidc.map(|o| o.grants.len()))),
     ]);
@@ -284,6 +286,7 @@ fn configuration(config: &Config) -> DiagnosticConfiguration {
             oidc.is_some_and(|o| !matches!(o.second_factor, SecondFactor::Provider)),
         ),
         ("access.two_people".into(), config.two_people()),
+        ("intake.acceptance".into(), config.acceptance() == base::config::Acceptance::Required),
     ]);
     DiagnosticConfiguration { numbers, switches }
 }

@@ -1,7 +1,7 @@
 //! Models: registered from a job or imported, signed, admitted before use, exported.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use api::{Check, Page, Verification};
 use base::Digest;
@@ -133,21 +133,12 @@ pub(crate) fn next_version(node: &Node, tenant: &Name, name: &Name) -> Result<u6
     Ok(last.map_or(1, |l| l.record.version.saturating_add(1)))
 }
 
-/// Registers a version, at the request of a caller or at the end of a job. Of two that race for one, the second fails
-/// and nothing of it is visible.
-pub(crate) fn register(
-    node: &Node,
-    kind: EventKind,
-    actor: &str,
-    registration: Registration,
-    cor: u128,
-    principal: Option<&Principal>,
-) -> Result<Model, Fail> {
-    let at = now().as_millis();
+/// The record of a version that is to be registered.
+pub(crate) fn record(node: &Node, registration: Registration) -> Model {
     let Registration { tenant, name, version, job, files, signed, bom, inspected } = registration;
     let (bom_digest, bom_envelope) = bom.unzip();
-    let record = Model {
-        tenant: tenant.clone(),
+    Model {
+        tenant,
         name,
         version,
         job,
@@ -162,73 +153,38 @@ pub(crate) fn register(
         findings: inspected.findings,
         state: ModelState::Registered,
         reason: None,
-        created_ms: at,
-    };
-    let mut event = Event::new(kind, Phase::Intent, Outcome::Unknown, at, cor)
-        .tenant(tenant.as_str())
+        created_ms: now().as_millis(),
+    }
+}
+
+/// The event of its registration.
+pub(crate) fn event(kind: EventKind, actor: &str, record: &Model, cor: u128) -> Event {
+    let mut event = Event::new(kind, Phase::Intent, Outcome::Unknown, now().as_millis(), cor)
+        .tenant(record.tenant.as_str())
         .actor(actor)
         .asset("model", &format!("{}@{}", record.name, record.version), Some(record.root_digest))
         .detail("verdict", &record.verdict);
-    if let Some(digest) = bom_digest {
+    if let Some(digest) = record.bom_digest {
         event = event.bom(digest);
     }
-    if let Some(job) = job {
+    if let Some(job) = record.job {
         event = event.detail("job", &job.to_string());
     }
-    node.keeper.audited(event, || {
-        let insert = node.meta.transaction(|tx| {
-            tx.of(&tenant).insert(&record)?;
-            let made = format!("model/{}/{}", record.name, record.version);
-            principal.map_or(Ok(()), |principal| principal.made(tx, &made))
-        });
-        insert.map_err(store_fail)
-    })?;
-    Ok(record)
+    event
 }
 
-/// Brings in a model made elsewhere: inspected in a confined process, signed by this node. It has no Model BoM, so
-/// it is kept, verified and exported, but not served.
-pub(crate) fn import(
-    node: &Arc<Node>,
-    principal: &Principal,
-    tenant: &Name,
-    name: &Name,
-    files: Vec<File>,
-) -> Result<api::Model, Fail> {
-    let cor = correlation()?;
-    let actor = principal.actor();
-    let (files, inspected) = crate::inspection::inspect(node, tenant, name, files, &actor, cor)?;
-    let outcome = if inspected.verdict == "load" { Outcome::Success } else { Outcome::Refused };
-    let event = Event::new(EventKind::ModelInspect, Phase::Outcome, outcome, now().as_millis(), cor)
-        .tenant(tenant.as_str())
-        .by(principal)
-        .asset("model", name.as_str(), Some(crate::datasets::manifest(&files)))
-        .detail("verdict", &inspected.verdict)
-        .because(&inspected.findings.join("; "));
-    node.keeper.append(event)?;
-    if inspected.verdict != "load" {
-        return Err(Fail::refused(
-            "SR-CTL-0011",
-            format!("model `{name}` was not taken in: {}", inspected.verdict),
-        )
-        .because(inspected.findings.join("; "))
-        .help("see each finding with `strongroom model inspect PATH`"));
-    }
-    let _one = node.registering.lock().unwrap_or_else(PoisonError::into_inner);
-    let version = next_version(node, tenant, name)?;
-    let signed = sign(node, tenant, name.as_str(), &files, cor)?;
-    let registration = Registration {
-        tenant: tenant.clone(),
-        name: name.clone(),
-        version,
-        job: None,
-        files,
-        signed,
-        bom: None,
-        inspected,
-    };
-    let record = register(node, EventKind::ModelImport, &actor, registration, cor, Some(principal))?;
-    Ok(wire(node, &record))
+/// Registers a version at the end of a job. Of two that race for one, the second fails and nothing of it is visible.
+pub(crate) fn register(
+    node: &Node,
+    actor: &str,
+    registration: Registration,
+    cor: u128,
+) -> Result<Model, Fail> {
+    let record = record(node, registration);
+    node.keeper.audited(event(EventKind::ModelRegister, actor, &record, cor), || {
+        node.meta.transaction(|tx| tx.of(&record.tenant).insert(&record)).map_err(store_fail)
+    })?;
+    Ok(record)
 }
 
 /// Whether a model may be served: state, inspection, signature over exactly its files, and a Model BoM that is

@@ -202,6 +202,18 @@ names! {
         213 ReleaseActivate = "release.activate",
         /// The release before was to be taken again, or was because the newer one did not come up.
         214 ReleaseReturn = "release.return",
+        /// A model that was made elsewhere was put into quarantine.
+        230 IntakeBegin = "intake.begin",
+        /// A step of an intake was done, or began anew.
+        231 IntakeStep = "intake.step",
+        /// A model in quarantine was given to a job that measures it, or that job's number was taken.
+        232 IntakeEvaluate = "intake.evaluate",
+        /// Somebody answers for a model in quarantine.
+        233 IntakeApprove = "intake.approve",
+        /// A model left quarantine: it is signed here and registered.
+        234 IntakeAdmit = "intake.admit",
+        /// A model in quarantine was refused, for good.
+        235 IntakeRefuse = "intake.refuse",
     }
 }
 

@@ -12,9 +12,11 @@ use base::names::Name;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vault::{KeyScope, ObjectName, WrappedKey};
 
+mod intake;
 mod people;
 mod rights;
 
+pub use intake::{Criterion, Declared, Evaluation, IntakeStep, Upstream};
 pub use people::{Decided, Enrolment, Subject};
 pub use rights::{KeyRole, KeyUse, RevokedKind};
 
@@ -256,6 +258,54 @@ records! {
         /// When it was registered, Unix milliseconds.
         created_ms: u64,
     } owner |r| Some(&r.tenant), keyed |r| (r.name.clone(), r.version);
+
+    /// A model that was made elsewhere, on its way in: it can be used by nothing but what measures it.
+    pub struct Intake in "intake" ("name", "number"), v 1, key (Name, u64) {
+        /// Tenant.
+        tenant: Name,
+        /// Name of the model that it is to become.
+        name: Name,
+        /// From 1, for each name.
+        number: u64,
+        /// Where it stands.
+        state: IntakeState,
+        /// Why, if it was refused.
+        reason: Option<String>,
+        /// Digest over the files that every step so far was about.
+        manifest: Digest,
+        /// Files, sorted by path.
+        files: Vec<File>,
+        /// Whether acceptance may be left out, as the configuration said when it began.
+        waivable: bool,
+        /// Whether another person must approve it, likewise.
+        two_people: bool,
+        /// Who brought it, as in events.
+        by: String,
+        /// From where it is, as who brought it says.
+        source: String,
+        /// The signature that came with it.
+        upstream: Option<Upstream>,
+        /// What is said of it, by field: license, producer, purpose, accountable, base, and the like.
+        declared: BTreeMap<String, Declared>,
+        /// Verdict of the inspection, once there was one.
+        verdict: Option<String>,
+        /// Findings of the inspection.
+        findings: Vec<String>,
+        /// The serial number of its Model BoM: 128 random bits, hex.
+        serial: String,
+        /// Digest and signed envelope of its Model BoM so far.
+        bom: Option<(Digest, String)>,
+        /// What is asked of its behaviour, from the first evaluation on.
+        criterion: Option<Criterion>,
+        /// What was measured, the oldest first.
+        evaluations: Vec<Evaluation>,
+        /// The steps that succeeded, in order.
+        steps: Vec<IntakeStep>,
+        /// Version of the model that it became.
+        model: Option<u64>,
+        /// When it began, Unix milliseconds.
+        created_ms: u64,
+    } owner |r| Some(&r.tenant), keyed |r| (r.name.clone(), r.number);
 
     /// A model being served.
     pub struct Endpoint in "endpoint" ("id"), v 1, key EndpointId {
@@ -708,6 +758,26 @@ states! {
         Registered = "registered",
         /// It may not.
         Quarantined = "quarantined",
+    }
+
+    /// Where an intake stands: the last of its steps that succeeded.
+    pub enum IntakeState {
+        /// None yet.
+        Quarantined = "quarantined",
+        /// Its source.
+        Sourced = "sourced",
+        /// Its inspection.
+        Inspected = "inspected",
+        /// Its description.
+        Described = "described",
+        /// Its acceptance.
+        Accepted = "accepted",
+        /// Its approval.
+        Approved = "approved",
+        /// All: it is a model.
+        Admitted = "admitted",
+        /// It was refused, for good.
+        Refused = "refused",
     }
 
     /// Where an endpoint stands.

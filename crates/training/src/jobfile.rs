@@ -76,6 +76,8 @@ pub enum InputRef {
     },
     /// A path, which is imported and pinned at submission.
     Path(String),
+    /// The model in quarantine that the job measures. No job file says it: whoever asks for the measurement does.
+    Quarantined,
 }
 
 /// A hyperparameter.
@@ -316,6 +318,30 @@ impl JobSpec {
             file: file.to_owned(),
             places,
         })
+    }
+
+    /// The job as one that measures a model in quarantine, which it reads as the channel
+    /// [`limits::QUARANTINED_CHANNEL`].
+    ///
+    /// # Errors
+    /// [`JobFileError::Value`]: the job file has a channel of that variable, or as many channels as there may be.
+    pub fn measuring(mut self) -> Result<Self, JobFileError> {
+        let channel = limits::QUARANTINED_CHANNEL;
+        let refuse = |reason: String| {
+            let (file, key) = (self.file.clone(), format!("inputs.{channel}"));
+            Err(JobFileError::Value { file, line: 1, column: 1, key, reason })
+        };
+        if self.inputs.keys().any(|k| variable(k.as_str()) == variable(channel)) {
+            return refuse("this channel is that of the model which is measured".to_owned());
+        }
+        if self.inputs.len() >= limits::CHANNELS_MAX {
+            return refuse(format!("at most {} channels, the measured model included", limits::CHANNELS_MAX));
+        }
+        match channel.parse() {
+            Ok(name) => self.inputs.insert(name, InputRef::Quarantined),
+            Err(_) => return refuse("it is no name".to_owned()),
+        };
+        Ok(self)
     }
 
     /// Refuses what this machine cannot give.

@@ -1,5 +1,6 @@
 //! The command line: text to plain structures. Parsing has no side effect; commands do the rest.
 
+mod intake;
 mod node;
 mod nouns;
 mod people;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use intake::{FactArgs, ImportArgs, IntakeCommand};
 pub(crate) use node::NodeCommand;
 pub(crate) use nouns::*;
 pub(crate) use people::*;

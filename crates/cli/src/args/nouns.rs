@@ -6,7 +6,10 @@ use access::Role;
 use base::names::Name;
 use clap::{Args, Subcommand};
 
-use super::{ApprovalCommand, GrantArgs, SessionCommand, SignArgs, TenantArg, UserCommand, VerifyArgs};
+use super::{
+    ApprovalCommand, GrantArgs, ImportArgs, IntakeCommand, SessionCommand, SignArgs, TenantArg, UserCommand,
+    VerifyArgs,
+};
 use crate::names::Versioned;
 
 /// Verbs of `tenant`.
@@ -183,18 +186,15 @@ pub(crate) enum CheckpointCommand {
 /// Verbs of `model`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
-    /// Import a model from outside: inspected, signed, sealed
+    /// Bring in a model that was made elsewhere: it goes into quarantine, and is used once its intake is done
     #[command(before_long_help = "Examples:
-  strongroom model import resnet ./resnet --tenant acme")]
-    Import {
-        /// Name of the model
-        name: Name,
-        /// A file, or a directory of regular files
-        path: PathBuf,
-        /// Whose
-        #[command(flatten)]
-        tenant: TenantArg,
-    },
+  strongroom model import resnet ./resnet --tenant acme --source https://example.org/resnet
+  strongroom model import resnet resnet.tar.gz --tenant acme --source https://example.org/resnet --license MIT --producer Example --purpose \"find cats\" --accountable Ann
+  strongroom model import resnet ./resnet --tenant acme --source Example --signature model.sig --method key --public-key example.pub.pem")]
+    Import(Box<ImportArgs>),
+    /// What models that were made elsewhere go through before their first use
+    #[command(subcommand)]
+    Intake(IntakeCommand),
     /// List the models
     List {
         /// Whose

@@ -33,7 +33,7 @@ const TAIL_LINES: usize = 8;
 /// Where the management plane of a development node listens: the kernel chooses the port.
 const MANAGEMENT: &str = "127.0.0.1:0";
 /// Sections of the configuration that are the operator's to set.
-const KEPT: [&str; 6] = ["access", "egress", "login", "models", "sessions", "tenants"];
+const KEPT: [&str; 7] = ["access", "egress", "intake", "login", "models", "sessions", "tenants"];
 /// Programs that must lie beside this one.
 const PROGRAMS: [&str; 4] =
     ["strongroom-warden", "strongroom-keeper", "strongroom-porter", "strongroom-runtime"];

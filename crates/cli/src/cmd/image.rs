@@ -200,6 +200,7 @@ pub(super) fn bring(
         kind: kind.to_owned(),
         name: name.to_string(),
         digest: Some(format!("sha256:{pin}")),
+        intake: None,
     };
     match form {
         Form::Directory => {
@@ -236,7 +237,7 @@ pub(super) fn bring(
                 }
                 let mut segments = vec!["imports", import.id.as_str(), "files"];
                 segments.extend(to.split('/'));
-                scope.client.upload(&scope.route(&segments), file, from, len, &progress)
+                scope.client.upload(&scope.route(&segments), file, from, len, &progress).map(drop)
             };
             send(&manifest_path, "manifest.json", None)?;
             for blob in &blobs {

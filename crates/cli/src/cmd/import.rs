@@ -14,7 +14,6 @@ use crate::walk::{open, walk};
 pub(super) enum What {
     Dataset,
     Code,
-    Model,
 }
 
 impl What {
@@ -23,7 +22,6 @@ impl What {
         match self {
             Self::Dataset => "dataset",
             Self::Code => "code",
-            Self::Model => "model",
         }
     }
 
@@ -31,7 +29,7 @@ impl What {
     const fn skipped(self) -> &'static [&'static str] {
         match self {
             Self::Code => &[".git", "__pycache__"],
-            Self::Dataset | Self::Model => &[],
+            Self::Dataset => &[],
         }
     }
 }
@@ -47,7 +45,8 @@ pub(super) fn import(
 ) -> Result<(String, api::Imported), Failure> {
     let files = walk(path, what.skipped())?;
     let total = files.iter().map(|f| f.size).fold(0u64, u64::saturating_add);
-    let begin = api::ImportBegin { kind: what.word().to_owned(), name: name.to_owned(), digest: None };
+    let begin =
+        api::ImportBegin { kind: what.word().to_owned(), name: name.to_owned(), digest: None, intake: None };
     let import: api::Import = scope.client.create(&scope.route(&["imports"]), &begin)?;
     let progress = Progress::new(session.progress, &format!("{} {name}", what.word()), total);
     for entry in &files {

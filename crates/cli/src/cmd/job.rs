@@ -123,8 +123,19 @@ pub(crate) fn run(session: &Session, command: JobCommand) -> Result<Ended, Failu
     }
 }
 
-/// Checks the job file for early errors (the node checks it again), brings code and inputs in, and submits.
+/// Brings in what a job file names, and submits it.
 fn submit(session: &Session, file: &Path, tenant: &TenantArg) -> Result<(Scope, api::Job), Failure> {
+    let (scope, body) = prepare(session, file, tenant)?;
+    let job = scope.client.create(&scope.route(&["jobs"]), &body)?;
+    Ok((scope, job))
+}
+
+/// Checks the job file for early errors (the node checks it again), and brings code and inputs in.
+pub(super) fn prepare(
+    session: &Session,
+    file: &Path,
+    tenant: &TenantArg,
+) -> Result<(Scope, api::JobRun), Failure> {
     let text = std::fs::read_to_string(file).map_err(CliError::file("read", file))?;
     let shown = file.display().to_string();
     let spec = JobSpec::parse(&shown, &text).map_err(|e| Failure::explain(&e, Exit::Failed))?;
@@ -145,9 +156,7 @@ fn submit(session: &Session, file: &Path, tenant: &TenantArg) -> Result<(Scope, 
             imports.insert(channel.to_string(), format!("{}@{}", set.name, set.version));
         }
     }
-    let body = api::JobRun { file: shown, text, code, imports };
-    let job = scope.client.create(&scope.route(&["jobs"]), &body)?;
-    Ok((scope, job))
+    Ok((scope, api::JobRun { file: shown, text, code, imports }))
 }
 
 /// Imports the image that a job names, unless the node has it. The digest decides: what is at the path now must be what

@@ -5,8 +5,7 @@ use std::io::Write;
 use std::path::{Component, Path};
 
 use super::dataset::verification;
-use super::import::{What, import};
-use super::{inspect, sign};
+use super::{inspect, intake, sign};
 use crate::args::{ModelCommand, VerifyArgs};
 use crate::error::{CliError, Failure};
 use crate::exit::Exit;
@@ -43,20 +42,12 @@ const SHOW: &[Column] = &[
 /// Runs it.
 pub(crate) fn run(session: &Session, command: ModelCommand) -> Result<Answer, Failure> {
     match command {
-        ModelCommand::Import { name, path, tenant } => {
-            let scope = session.scope(&tenant)?;
-            let (_, made) = import(session, &scope, What::Model, name.as_str(), &path)?;
-            let api::Imported::Model(model) = made else {
-                let reason = "the commit did not make a model".to_owned();
-                return Err(CliError::Answer { what: "import.commit".into(), reason }.into());
-            };
-            let exit = if model.state == "registered" { Exit::Done } else { Exit::No };
-            Ok(Answer::record(&model, SHOW).exit(exit))
-        }
+        ModelCommand::Import(args) => intake::bring(session, *args),
+        ModelCommand::Intake(command) => intake::run(session, command),
         ModelCommand::List { tenant } => {
             let scope = session.scope(&tenant)?;
             let items: Vec<api::Model> = scope.client.list(&scope.route(&["models"]))?;
-            let empty = "no model yet; a finished job makes one, `strongroom model import NAME PATH` too";
+            let empty = "no model yet; a finished job makes one, `strongroom model import NAME PATH --source TEXT` begins to bring one in";
             Ok(Answer::list("strongroom.model.list/1", &items, LIST, empty))
         }
         ModelCommand::Show(thing) => {

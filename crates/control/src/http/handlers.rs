@@ -13,8 +13,8 @@ use super::{BodyReader, LineSender, Pass, Reply, page};
 use crate::auth::Principal;
 use crate::node::Node;
 use crate::{
-    Fail, auditlog, datasets, egress, endpoints, images, imports, jobs, keys, machine, models, people,
-    policies, posture, recovery, releases, revocations, services, status, tenants, trust,
+    Fail, auditlog, datasets, egress, endpoints, images, imports, intake, jobs, keys, machine, models,
+    people, policies, posture, recovery, releases, revocations, services, status, tenants, trust,
 };
 
 /// The API's own description, made once: it takes milliseconds.
@@ -113,6 +113,7 @@ pub(crate) fn handle(call: &Call<'_>, input: Input) -> Result<Reply, Fail> {
         Input::Body(bytes) => match operation.split_once('.').map_or(operation, |(noun, _)| noun) {
             "job" => job(operation, call, &bytes),
             "model" | "bom" => model(operation, call, &bytes),
+            "intake" => incoming(operation, call, &bytes),
             "endpoint" | "key" => serving(operation, call, &bytes),
             "revocation" => revocation(operation, call, &bytes),
             "trust" => trusted(operation, call, &bytes),
@@ -275,6 +276,32 @@ fn revocation(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, F
         }
         other => return Err(Fail::internal("an endpoint without a handler", other)),
     })
+}
+
+fn incoming(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
+    let Call { node, principal, .. } = call;
+    let tenant = call.tenant()?;
+    if operation == "intake.list" {
+        return paged(call, |page| intake::list(node, &tenant, page));
+    }
+    let which = (call.named()?, call.version()?);
+    Ok(json(&match operation {
+        "intake.show" => intake::show(node, &tenant, &which.0, which.1)?,
+        "intake.describe" => {
+            intake::describe(node, principal, &tenant, &which, &body::<api::IntakeFacts>(bytes)?)?
+        }
+        "intake.evaluate" => {
+            intake::evaluate(node, principal, &tenant, &which, &body::<api::IntakeEvaluate>(bytes)?)?
+        }
+        "intake.approve" => {
+            intake::approve(node, principal, &tenant, &which, &body::<api::IntakeDecide>(bytes)?)?
+        }
+        "intake.admit" => intake::admit(node, principal, &tenant, &which)?,
+        "intake.refuse" => {
+            intake::refuse(node, principal, &tenant, &which, &body::<api::IntakeDecide>(bytes)?)?
+        }
+        other => return Err(Fail::internal("an endpoint without a handler", other)),
+    }))
 }
 
 fn serving(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {

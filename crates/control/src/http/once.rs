@@ -24,7 +24,7 @@ use super::handlers::{Call, Input, handle, json};
 use crate::auth::{Identity, Principal};
 use crate::clock::now;
 use crate::node::store_fail;
-use crate::{Fail, datasets, endpoints, images, jobs, keys, models, people, policies, tenants};
+use crate::{Fail, datasets, endpoints, images, intake, jobs, keys, people, policies, tenants};
 
 /// The header, as `HeaderMap` names it.
 const HEADER: &str = "idempotency-key";
@@ -173,7 +173,7 @@ fn imported(call: &Call<'_>, tenant: &Name, made: &str) -> Result<api::Imported,
     let version = version.parse().map_err(|_| none())?;
     Ok(match noun {
         "dataset" => api::Imported::Dataset(datasets::show(call.node, tenant, &name, version)?),
-        _ => api::Imported::Model(models::show(call.node, tenant, &name, version)?),
+        _ => api::Imported::Intake(Box::new(intake::show(call.node, tenant, &name, version)?)),
     })
 }
 

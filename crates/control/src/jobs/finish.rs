@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use base::{Digest, Timestamp};
 use bom::{Cause, Decision, Fact, ModelBom};
-use integrity::dsse;
 use ops::event::{Event, EventKind, Outcome, Phase};
-use ops::keeper::SignKind;
 use store::records::{CheckpointState, File, Job, JobState, Segment};
 use training::JobSpec;
 use training::manifest::FileEntry;
@@ -14,12 +12,12 @@ use vault::KeyScope;
 
 use super::checkpoints::Ticket;
 use super::live::Live;
-use super::{Accepted, INPUT_CHANNEL, INPUT_CODE, change, stored_checkpoints};
-use crate::Fail;
+use super::{Accepted, INPUT_CHANNEL, INPUT_CODE, Measured, change, stored_checkpoints};
 use crate::clock::{now, random};
 use crate::images::Programs;
 use crate::models::{self, Inspected, Registration, SignedModel};
 use crate::node::Node;
+use crate::{Fail, boms, intake};
 
 /// Who observed, as the BoM names it.
 const CONTROL: &str = "strongroom serve";
@@ -82,7 +80,7 @@ pub(super) fn finish(
         bom: Some(bom),
         inspected,
     };
-    let model = models::register(node, EventKind::ModelRegister, &actor, registration, cor, None)?;
+    let model = models::register(node, &actor, registration, cor)?;
     change(node, job, |j| {
         j.state = JobState::Finished;
         j.reason = None;
@@ -97,6 +95,27 @@ pub(super) fn finish(
         .detail("model_digest", &model.root_digest.hex());
     node.keeper.append(event)?;
     live.state(JobState::Finished, &format!("model {}@{} is registered", model.name, model.version));
+    Ok(())
+}
+
+/// The end of a job that measured a model in quarantine: its number is taken, and it leaves no model. What it came to
+/// and the end of the job are written down together.
+pub(super) fn measured(node: &Node, job: &Job, of: &Measured, live: &Live, cor: u128) -> Result<(), Fail> {
+    let said = intake::measured(node, job, of, &live.view().metrics, cor, |tx, said| {
+        let rows = tx.of(&job.tenant);
+        let Some(mut stored) = rows.get::<Job>(&job.id)? else { return Ok(()) };
+        stored.record.state = JobState::Finished;
+        stored.record.reason = Some(said.to_owned());
+        stored.record.ended_ms = Some(now().as_millis());
+        rows.update(&stored)
+    })?;
+    let event = Event::new(EventKind::JobFinish, Phase::Outcome, Outcome::Success, now().as_millis(), cor)
+        .tenant(job.tenant.as_str())
+        .actor(&format!("job:{}", job.id))
+        .asset("job", &job.id.to_string(), Some(job.contract))
+        .because(&said);
+    node.keeper.append(event)?;
+    live.state(JobState::Finished, &said);
     Ok(())
 }
 
@@ -132,38 +151,16 @@ struct Draft<'a> {
 fn write_bom(draft: &Draft<'_>, live: &Live, cor: u128) -> Result<(Digest, String), Fail> {
     let Draft { node, job, signed, .. } = draft;
     let record = draft.record(live)?;
-    let missing = bom::gate(&record, bom::Tier::Observed);
-    if !missing.is_empty() {
-        let list: Vec<String> = missing.iter().map(|m| format!("{}: {}", m.field, m.why)).collect();
-        return Err(Fail::refused("SR-CTL-0014", "the Model BoM is not complete").because(list.join("; ")));
-    }
-    let document = bom::to_cyclonedx_1_6(&record);
-    let files: BTreeMap<String, Digest> = draft.files.iter().map(|f| (f.path.clone(), f.digest)).collect();
-    if let Some(problem) = bom::check(&document, &signed.root_digest, &files).first() {
-        return Err(Fail::internal(
-            "the Model BoM does not hold together",
-            format!("{}: {}", problem.rule, problem.what),
-        ));
-    }
-    let payload = bom::statement(&document, job.name.as_str(), &signed.root_digest)
-        .map_err(|e| Fail::explained(500, &e))?;
-    let digest = bom::bom_digest(&document).map_err(|e| Fail::explained(500, &e))?;
-    let event = Event::new(EventKind::BomCreate, Phase::Intent, Outcome::Unknown, now().as_millis(), cor)
-        .tenant(job.tenant.as_str())
-        .actor(&format!("job:{}", job.id))
-        .asset("model", &format!("{}@{}", job.name, draft.version), Some(signed.root_digest))
-        .bom(digest);
-    let envelope = node.keeper.audited(event, || {
-        let subject = format!("{}@{}", job.name, draft.version);
-        let to_sign = dsse::to_sign(dsse::IN_TOTO, &payload);
-        let signature = models::signature(node, SignKind::Bom, to_sign, job.tenant.as_str(), &subject, cor)?;
-        let key = integrity::PublicKey::from_pem(node.keys.bom_pem.as_bytes())
-            .map_err(|e| Fail::explained(500, &e))?;
-        dsse::Envelope::new(dsse::IN_TOTO, payload, signature, &key).map_err(|e| Fail::explained(500, &e))
-    })?;
-    let text =
-        String::from_utf8(envelope.to_bytes()).map_err(|e| Fail::internal("an envelope is not text", e))?;
-    Ok((digest, text))
+    let version = draft.version.to_string();
+    let subject = boms::Subject {
+        tenant: &job.tenant,
+        name: &job.name,
+        version: &version,
+        root_digest: signed.root_digest,
+        files: draft.files,
+        actor: &format!("job:{}", job.id),
+    };
+    boms::sign(node, &record, subject, &[], cor)
 }
 
 fn at(ms: u64) -> Timestamp {
@@ -179,8 +176,6 @@ impl Draft<'_> {
             slice: String::new(),
             value: Fact::declared(value, &format!("job {}", job.id)),
         });
-        let key = integrity::PublicKey::from_pem(node.keys.model_pem.as_bytes())
-            .map_err(|e| Fail::explained(500, &e))?;
         let datasets = job.inputs.iter().filter_map(|input| {
             input.channel.strip_prefix(INPUT_CHANNEL)?;
             let origin = input.origin.strip_prefix("dataset:").unwrap_or(&input.origin);
@@ -215,17 +210,10 @@ impl Draft<'_> {
             model: self.model(),
             job: Some(self.job_record()?),
             datasets: datasets.collect(),
-            signer: Some(bom::Signer {
-                name: format!("node {}", node.config.node),
-                key_fingerprint: key.fingerprint().map_err(|e| Fail::explained(500, &e))?,
-                bundle_digest: base::sha256(signed.bundle.as_bytes()),
-            }),
+            signer: Some(boms::signer(node, &signed.bundle)?),
             inspections: inspections.collect(),
             metrics: metrics.collect(),
-            audit: crate::auditlog::evidence(node, job.tenant.as_str(), &job.id.to_string())?
-                .into_iter()
-                .map(|(what, log_index, fingerprint)| (what, bom::Evidence { log_index, fingerprint }))
-                .collect(),
+            audit: boms::evidence(node, &job.tenant, &job.id.to_string())?,
         })
     }
 
@@ -241,17 +229,11 @@ impl Draft<'_> {
             shape: t.shape.clone(),
             digest: Some(t.digest),
         });
-        let files = self.files.iter().map(|f| bom::FileEntry {
-            path: f.path.clone(),
-            size_bytes: f.size,
-            digest: f.digest,
-            format: f.media.clone().unwrap_or_default(),
-        });
         bom::Model {
             name: self.job.name.to_string(),
             version: self.version.to_string(),
             root_digest: self.signed.root_digest,
-            files: files.collect(),
+            files: boms::entries(self.files),
             tensors: (!self.tensors.is_empty()).then(|| tensors.collect()),
             parameters: if parameters > 0 { Fact::observed(parameters, PORTER) } else { Fact::Unknown },
             architecture: Fact::Unknown,

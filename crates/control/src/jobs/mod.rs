@@ -22,7 +22,7 @@ use training::{Contract, JobSpec, RunConfig};
 use vault::KeyScope;
 
 pub(crate) use live::Watch;
-pub(crate) use submit::submit;
+pub(crate) use submit::{measure, submit};
 
 use crate::Fail;
 use crate::auth::{By, Principal};
@@ -62,6 +62,23 @@ struct Accepted {
     file: String,
     text: String,
     submitted_by: String,
+    /// The intake whose model it measures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    measures: Option<Measured>,
+}
+
+/// An intake whose model a job measures.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Measured {
+    pub(crate) name: Name,
+    pub(crate) number: u64,
+}
+
+/// As people write it, and as its input says where it comes from.
+impl std::fmt::Display for Measured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "intake:{}@{}", self.name, self.number)
+    }
 }
 
 impl Accepted {
@@ -69,6 +86,10 @@ impl Accepted {
         let accepted: Self = serde_json::from_value(job.spec.clone())
             .map_err(|e| Fail::internal("the stored job cannot be read", e))?;
         let spec = JobSpec::parse(&accepted.file, &accepted.text).map_err(|e| Fail::explained(500, &e))?;
+        let spec = match &accepted.measures {
+            Some(_) => spec.measuring().map_err(|e| Fail::explained(500, &e))?,
+            None => spec,
+        };
         Ok((accepted, spec))
     }
 }

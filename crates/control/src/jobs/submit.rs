@@ -10,12 +10,14 @@ use base::id::JobId;
 use base::names::Name;
 use ops::event::{Event, EventKind, Outcome, Phase};
 use store::records::{File, Input, Job, JobState, Progress};
+use store::{StoreError, Tx};
 use training::jobfile::{ImageRef, InputRef, IsolationClass};
 use training::{Contract, JobSpec, RunConfig};
 use vault::KeyScope;
 
 use super::{
-    Accepted, INPUT_CHANNEL, INPUT_CODE, INPUT_CONFIG, JOBS_MAX, Slot, Why, contract, show, supervise,
+    Accepted, INPUT_CHANNEL, INPUT_CODE, INPUT_CONFIG, JOBS_MAX, Measured, Slot, Why, contract, show,
+    supervise,
 };
 use crate::auth::{By, Principal};
 use crate::clock::{now, random};
@@ -35,11 +37,40 @@ pub(crate) fn submit(
     tenant: &Name,
     request: &JobRun,
 ) -> Result<api::Job, Fail> {
+    let job = accept(node, principal, tenant, request, None, |_, _| Ok(()))?;
+    show(node, tenant, &job.id.to_string())
+}
+
+/// A job that measures a model in quarantine: it reads these files as a channel, and leaves no model. What `also`
+/// writes down stands in the same transaction as the job.
+pub(crate) fn measure(
+    node: &Arc<Node>,
+    principal: &Principal,
+    tenant: &Name,
+    request: &JobRun,
+    (measured, files): (&Measured, &[File]),
+    also: impl FnOnce(&Tx<'_>, &Job) -> Result<(), StoreError>,
+) -> Result<Job, Fail> {
+    accept(node, principal, tenant, request, Some((measured, files)), also)
+}
+
+fn accept(
+    node: &Arc<Node>,
+    principal: &Principal,
+    tenant: &Name,
+    request: &JobRun,
+    measures: Option<(&Measured, &[File])>,
+    also: impl FnOnce(&Tx<'_>, &Job) -> Result<(), StoreError>,
+) -> Result<Job, Fail> {
     room(node, tenant)?;
     if request.file.chars().count() > FILE_PATH_MAX {
         return Err(Fail::invalid(format!("the name of a job file has at most {FILE_PATH_MAX} characters")));
     }
     let spec = JobSpec::parse(&request.file, &request.text).map_err(|e| Fail::explained(400, &e))?;
+    let spec = match measures {
+        Some(_) => spec.measuring().map_err(|e| Fail::explained(400, &e))?,
+        None => spec,
+    };
     if spec.tenant != *tenant {
         return Err(Fail::invalid(format!(
             "the job file is for tenant `{}`, the request for `{tenant}`",
@@ -55,13 +86,17 @@ pub(crate) fn submit(
     check_memory(node, &spec, &programs)?;
     let at = now();
     let id = JobId::new(at, random::<10>()?);
-    let inputs = inputs(node, tenant, request, &spec, id)?;
+    let inputs = inputs(node, tenant, request, &spec, id, measures)?;
     let image_env = programs.env();
     let config = RunConfig { job: id, spec: &spec, resume_step: None, restarts: 0, image_env };
     let pinned = contract(node, &config, &inputs, &programs)?;
     let (parts, digest) = parts_of(&pinned);
-    let accepted =
-        Accepted { file: request.file.clone(), text: request.text.clone(), submitted_by: principal.actor() };
+    let accepted = Accepted {
+        file: request.file.clone(),
+        text: request.text.clone(),
+        submitted_by: principal.actor(),
+        measures: measures.map(|(measured, _)| measured.clone()),
+    };
     let job = Job {
         tenant: tenant.clone(),
         id,
@@ -99,12 +134,13 @@ pub(crate) fn submit(
         node.meta
             .transaction(|tx| {
                 tx.of(tenant).insert(&job)?;
+                also(tx, &job)?;
                 principal.made(tx, &id.to_string())
             })
             .map_err(store_fail)?;
         supervise(slot, &job)
     })?;
-    show(node, tenant, &id.to_string())
+    Ok(job)
 }
 
 /// The digests that a contract is made of, by name, and the digest of them all.
@@ -183,6 +219,7 @@ fn inputs(
     request: &JobRun,
     spec: &JobSpec,
     id: JobId,
+    measures: Option<(&Measured, &[File])>,
 ) -> Result<Vec<Input>, Fail> {
     let code = node.imports.take_code(tenant, &request.code)?;
     let mut inputs = vec![input(INPUT_CODE, format!("code of {}", spec.name), code)];
@@ -200,6 +237,11 @@ fn inputs(
             InputRef::Dataset { name: dataset, version } => {
                 let found = datasets::find(node, tenant, dataset, u64::from(*version))?;
                 input(&name, format!("dataset:{dataset}@{version}"), found.files)
+            }
+            InputRef::Quarantined => {
+                let (measured, files) =
+                    measures.ok_or_else(|| Fail::internal("a job that measures nothing", channel))?;
+                input(&name, measured.to_string(), files.to_vec())
             }
             InputRef::Path(path) => {
                 let made = request.imports.get(channel.as_str()).ok_or_else(|| {

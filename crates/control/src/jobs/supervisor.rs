@@ -15,11 +15,11 @@ use training::{JobSpec, RunConfig};
 
 use super::live::Live;
 use super::segment::{End, Segment};
-use super::{Accepted, change, checkpoints, contract, finish};
-use crate::Fail;
+use super::{Accepted, Measured, change, checkpoints, contract, finish};
 use crate::clock::{now, random};
 use crate::images::Programs;
 use crate::node::{Node, correlation, store_fail};
+use crate::{Fail, intake};
 
 /// How often a waiting supervisor looks whether it should stop.
 const STEP: Duration = Duration::from_millis(100);
@@ -44,10 +44,20 @@ fn carry(node: &Arc<Node>, tenant: &Name, id: JobId, live: &Live) -> Result<(), 
     let mut restarts = Restarts::new();
     loop {
         let job = load(node, tenant, id)?;
-        let (_, spec) = Accepted::of(&job)?;
+        let (accepted, spec) = Accepted::of(&job)?;
         let cor = correlation()?;
+        // A model in quarantine is opened for its own measurement alone, also in a job that goes on later.
+        if let Some(measured) = &accepted.measures
+            && let Err(fail) = intake::may_be_measured(node, &job, measured)
+        {
+            return fail_job(node, &job, live, &fail.line());
+        }
         let Some(segment) = prepare(node, &job, &spec, live, cor)? else { return Ok(()) };
         let (job, end) = match segment.run(node, live)? {
+            // What it leaves in its model directory is no model: it could be the one that it was to measure.
+            (job, End::Done(_)) if let Some(measured) = &accepted.measures => {
+                return measured_end(node, &job, measured, live, cor);
+            }
             (job, End::Done(result)) => {
                 let reason = match finish::finish(node, &job, &spec, *result, live, cor) {
                     Ok(()) => return Ok(()),
@@ -69,6 +79,9 @@ fn carry(node: &Arc<Node>, tenant: &Name, id: JobId, live: &Live) -> Result<(), 
         };
         let jitter = u16::from_le_bytes(random::<2>()?);
         match restarts.ended(&end, now(), jitter) {
+            Next::Finish if let Some(measured) = &accepted.measures => {
+                return measured_end(node, &job, measured, live, cor);
+            }
             // Without a result there is nothing to finish.
             Next::Finish => {
                 return fail_job(node, &job, live, "the job ended and left no model in its model directory");
@@ -92,6 +105,14 @@ fn carry(node: &Arc<Node>, tenant: &Name, id: JobId, live: &Live) -> Result<(), 
                 }
             }
         }
+    }
+}
+
+/// The end of a job that measured a model in quarantine.
+fn measured_end(node: &Node, job: &Job, of: &Measured, live: &Live, cor: u128) -> Result<(), Fail> {
+    match finish::measured(node, job, of, live, cor) {
+        Err(fail) if fail.status < 500 => fail_job(node, job, live, &fail.line()),
+        other => other,
     }
 }
 

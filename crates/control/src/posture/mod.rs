@@ -3,6 +3,7 @@
 mod egress;
 mod host;
 mod identities;
+mod intake;
 mod models;
 mod operations;
 mod outgoing;

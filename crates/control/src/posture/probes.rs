@@ -49,6 +49,7 @@ pub(super) const ALL: &[(&str, Probe)] = &[
     ("AU-2", tampered_log),
     ("AU-10", own_entry),
     ("IN-3", super::models::verified_before_use),
+    ("IN-5", super::intake::in_order),
     ("IN-8", super::models::data_sets),
     ("IN-9", super::models::no_way_back),
     ("IS-7", swapped_objects),
@@ -129,7 +130,7 @@ fn stranger(node: &Arc<Node>) -> Result<Seen, Fail> {
     ))
 }
 
-fn operator(node: &Node, route: &api::Route) -> Result<Principal, Fail> {
+pub(super) fn operator(node: &Node, route: &api::Route) -> Result<Principal, Fail> {
     authorise(
         &node.policies.get().policies,
         Identity::Operator { login: None },

@@ -83,6 +83,8 @@ const MIGRATIONS: [&str; 6] = [
         PRIMARY KEY (owner, version)) STRICT, WITHOUT ROWID;
     CREATE TABLE revocation (owner TEXT NOT NULL, digest TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
         PRIMARY KEY (owner, digest)) STRICT, WITHOUT ROWID;
+    CREATE TABLE intake (owner TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, rev INTEGER NOT NULL,
+        doc TEXT NOT NULL, PRIMARY KEY (owner, name, number)) STRICT, WITHOUT ROWID;
 ",
 ];
 

@@ -95,3 +95,24 @@ proptest::proptest! {
         let _ignored = JobSpec::parse("f", &cut);
     }
 }
+
+#[test]
+fn a_job_that_measures_has_one_more_channel_that_is_its_own() {
+    let spec = || JobSpec::parse("job.toml", GOOD).unwrap();
+    let channel: Name = limits::QUARANTINED_CHANNEL.parse().unwrap();
+    let measuring = spec().measuring().unwrap();
+    assert_eq!(measuring.inputs.len(), spec().inputs.len() + 1);
+    assert_eq!(measuring.inputs[&channel], InputRef::Quarantined);
+    // The file has a channel of that name, and as many as there may be.
+    assert!(measuring.measuring().unwrap_err().to_string().contains("inputs.model"));
+    let mut full = spec();
+    for n in full.inputs.len()..limits::CHANNELS_MAX {
+        full.inputs.insert(format!("c{n}").parse().unwrap(), InputRef::Path("d".into()));
+    }
+    assert!(full.measuring().unwrap_err().to_string().contains("at most"));
+    // No text of a job file means it.
+    assert!(
+        JobSpec::parse("job.toml", &GOOD.replace("dataset:", "intake:"))
+            .is_ok_and(|s| !s.inputs.values().any(|i| *i == InputRef::Quarantined))
+    );
+}

@@ -1,0 +1,73 @@
+//! The last step: signed here, and registered.
+
+use std::sync::{Arc, PoisonError};
+
+use base::names::Name;
+use integrity::intake::Step;
+use ops::event::EventKind;
+use vault::KeyScope;
+
+use super::{Mover, Which, advance, called, describe, find, may, pass, refuse_for, show};
+use crate::auth::Principal;
+use crate::datasets::verify_files;
+use crate::models::{self, Inspected, Registration};
+use crate::node::{Node, correlation};
+use crate::{Fail, boms};
+
+/// Signs a model that took every other step, and registers it as a version that an endpoint serves.
+pub(crate) fn admit(
+    node: &Arc<Node>,
+    principal: &Principal,
+    tenant: &Name,
+    which: &Which,
+) -> Result<api::Intake, Fail> {
+    let (cor, actor) = (correlation()?, principal.actor());
+    let _one = node.registering.lock().unwrap_or_else(PoisonError::into_inner);
+    let stored = find(node, tenant, (&which.0, which.1))?;
+    let record = stored.record.clone();
+    may(node, &record, Step::Admit)?;
+    // The bytes as they are now: what was inspected and measured is what is signed.
+    let scope = KeyScope::Tenant(tenant.clone());
+    let checks = verify_files(node, &scope, &record.files, &actor, cor)?;
+    if let Some(bad) = checks.iter().find(|c| !c.ok) {
+        let told = format!("the files of `{}` are not those of the steps before", called(&record));
+        let fail = Fail::refused("SR-ITK-0007", told).because(format!("{}: {}", bad.name, bad.detail));
+        return refuse_for(node, Mover::Caller(principal), stored, fail, cor).map(|never| match never {});
+    }
+    let version = models::next_version(node, tenant, &record.name)?;
+    let signed = models::sign(node, tenant, record.name.as_str(), &record.files, cor)?;
+    let number = version.to_string();
+    let document = describe::bom_record(node, &record, &number, Some(&signed))?;
+    let subject = boms::Subject {
+        tenant,
+        name: &record.name,
+        version: &number,
+        root_digest: signed.root_digest,
+        files: &record.files,
+        actor: &actor,
+    };
+    let bom = boms::sign(node, &document, subject, &[], cor)?;
+    let detail = format!("model {}@{version}, root digest {}", record.name, signed.root_digest);
+    let verdict = record.verdict.clone().unwrap_or_default();
+    let registration = Registration {
+        tenant: tenant.clone(),
+        name: record.name.clone(),
+        version,
+        job: None,
+        files: record.files.clone(),
+        signed,
+        bom: Some(bom.clone()),
+        inspected: Inspected { verdict, findings: record.findings.clone() },
+    };
+    let model = models::record(node, registration);
+    let told = models::event(EventKind::ModelImport, &actor, &model, cor);
+    let event = (EventKind::IntakeAdmit, pass(Step::Admit, &record));
+    let stored = node.keeper.audited(told, || {
+        advance(node, Mover::Caller(principal), stored, event, (&detail, cor), |tx, intake| {
+            intake.bom = Some(bom);
+            intake.model = Some(version);
+            tx.of(tenant).insert(&model)
+        })
+    })?;
+    Ok(show::wire(node, &stored.record))
+}

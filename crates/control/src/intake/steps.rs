@@ -1,0 +1,142 @@
+//! The steps that need nobody's word but what was said when the model was brought: source, inspection, description.
+
+use std::sync::Arc;
+
+use integrity::intake::Step;
+use integrity::oms;
+use ops::event::{Event, EventKind, Outcome, Phase};
+use store::meta::Stored;
+use store::records::Intake;
+
+use super::{Mover, advance, called, describe, may, pass, refuse_for, stage};
+use crate::Fail;
+use crate::auth::{By, Principal};
+use crate::boms::digests;
+use crate::clock::now;
+use crate::node::Node;
+
+/// Does the steps that are next, until one needs somebody's word.
+pub(super) fn go_on(
+    node: &Arc<Node>,
+    principal: &Principal,
+    mut stored: Stored<Intake>,
+    cor: u128,
+) -> Result<Stored<Intake>, Fail> {
+    for _ in Step::ALL {
+        stored = match stage(stored.record.state).wants() {
+            Some(Step::Source) => source(node, principal, stored, cor)?,
+            Some(Step::Inspect) => inspect(node, principal, stored, cor)?,
+            Some(Step::Describe) if describe::lacks(&stored.record).is_empty() => {
+                describe::describe(node, principal, stored, cor)?
+            }
+            Some(Step::Describe | Step::Accept | Step::Approve | Step::Admit) | None => return Ok(stored),
+        };
+    }
+    Ok(stored)
+}
+
+/// Whether models of this tenant may come from there. The one place that decides it.
+fn is_trusted(node: &Node, record: &Intake) -> Result<String, Fail> {
+    let tenant = record.tenant.as_str();
+    if !node.config.intake.is_approved(tenant, &record.source) {
+        let told = format!("`{}` is not from an approved source of tenant `{tenant}`", called(record));
+        return Err(Fail::refused("SR-ITK-0002", told).because(format!("it is from `{}`", record.source)).help(
+            "the list stands in `[intake.sources]` of the node's configuration; see `strongroom model intake list`",
+        ));
+    }
+    let listed = node.config.intake.sources.contains_key(tenant);
+    let list =
+        if listed { "on the tenant's list of approved sources" } else { "the tenant has no list of sources" };
+    Ok(format!("{}: {list}", record.source))
+}
+
+pub(super) fn source(
+    node: &Arc<Node>,
+    principal: &Principal,
+    stored: Stored<Intake>,
+    cor: u128,
+) -> Result<Stored<Intake>, Fail> {
+    may(node, &stored.record, Step::Source)?;
+    let by = Mover::Caller(principal);
+    let trusted = match is_trusted(node, &stored.record) {
+        Ok(trusted) => trusted,
+        Err(fail) => return refuse_for(node, by, stored, fail, cor).map(|never| match never {}),
+    };
+    let (detail, key) = match &stored.record.upstream {
+        None => (format!("{trusted}; no signature came with it"), None),
+        Some(upstream) => {
+            let verified = oms::verify(
+                upstream.bundle.as_bytes(),
+                upstream.key.as_bytes(),
+                &digests(&stored.record.files),
+            );
+            let fingerprint =
+                integrity::PublicKey::from_pem(upstream.key.as_bytes()).and_then(|k| k.fingerprint());
+            match (verified, fingerprint) {
+                (Ok(_), Ok(key)) => {
+                    (format!("{trusted}; the signature that came with it verifies with key {key}"), Some(key))
+                }
+                (Err(e), _) => {
+                    let told =
+                        format!("the signature that came with `{}` does not verify", called(&stored.record));
+                    let fail = Fail::refused("SR-ITK-0003", told).because(base::error::chain(&e)).help(
+                        "check it before: `strongroom model verify DIR --signature FILE --method key --public-key PEM`",
+                    );
+                    return refuse_for(node, by, stored, fail, cor).map(|never| match never {});
+                }
+                (_, Err(e)) => return Err(Fail::explained(500, &e)),
+            }
+        }
+    };
+    let event = (EventKind::IntakeStep, pass(Step::Source, &stored.record));
+    advance(node, by, stored, event, (&detail, cor), |_, record| {
+        if let Some(upstream) = &mut record.upstream {
+            upstream.verified = key;
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn inspect(
+    node: &Arc<Node>,
+    principal: &Principal,
+    stored: Stored<Intake>,
+    cor: u128,
+) -> Result<Stored<Intake>, Fail> {
+    let record = &stored.record;
+    may(node, record, Step::Inspect)?;
+    let (files, inspected) = crate::inspection::inspect(
+        node,
+        &record.tenant,
+        &record.name,
+        record.files.clone(),
+        &principal.actor(),
+        cor,
+    )?;
+    let loads = inspected.verdict == "load";
+    let outcome = if loads { Outcome::Success } else { Outcome::Refused };
+    let event = Event::new(EventKind::ModelInspect, Phase::Outcome, outcome, now().as_millis(), cor)
+        .tenant(record.tenant.as_str())
+        .by(principal)
+        .asset("model", record.name.as_str(), Some(record.manifest))
+        .detail("verdict", &inspected.verdict)
+        .because(&inspected.findings.join("; "));
+    node.keeper.append(event)?;
+    let by = Mover::Caller(principal);
+    if !loads {
+        let told = format!("model `{}` was not taken in: {}", record.name, inspected.verdict);
+        let fail = Fail::refused("SR-CTL-0011", told)
+            .because(inspected.findings.join("; "))
+            .help("see each finding with `strongroom model inspect PATH`");
+        return refuse_for(node, by, stored, fail, cor).map(|never| match never {});
+    }
+    let detail = format!("{} files: {}", files.len(), inspected.verdict);
+    let event = (EventKind::IntakeStep, pass(Step::Inspect, &stored.record));
+    advance(node, by, stored, event, (&detail, cor), |_, record| {
+        // The same files, with what each was recognised as.
+        record.files = files;
+        record.verdict = Some(inspected.verdict);
+        record.findings = inspected.findings;
+        Ok(())
+    })
+}

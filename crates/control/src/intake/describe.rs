@@ -28,8 +28,11 @@ pub(super) fn lacks(record: &Intake) -> Vec<&'static str> {
 
 /// OMS root digest of its files.
 pub(super) fn root_digest(record: &Intake) -> Digest {
-    let resources: Vec<oms::Resource> =
-        record.files.iter().map(|f| oms::Resource { name: f.path.clone(), digest: f.digest.into() }).collect();
+    let resources: Vec<oms::Resource> = record
+        .files
+        .iter()
+        .map(|f| oms::Resource { name: f.path.clone(), digest: f.digest.into() })
+        .collect();
     oms::root_digest(&resources)
 }
 

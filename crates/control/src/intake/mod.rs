@@ -209,14 +209,13 @@ pub(crate) fn check(said: &IntakeBegin) -> Result<(), Fail> {
     plain("source", &said.source)?;
     facts(&said.facts)?;
     match (&said.signature, &said.public_key) {
-        (None, None) => Ok(()),
         (Some(s), _) if s.len() > api::shape::SIGNATURE_FILE_MAX => {
             long("signature", api::shape::SIGNATURE_FILE_MAX)
         }
         (_, Some(k)) if k.len() > api::shape::PUBLIC_KEY_MAX => {
             long("public_key", api::shape::PUBLIC_KEY_MAX)
         }
-        (Some(_), Some(_)) => Ok(()),
+        (Some(_), Some(_)) | (None, None) => Ok(()),
         _ => Err(Fail::invalid("a signature comes with the public key that it is to verify with")),
     }
 }

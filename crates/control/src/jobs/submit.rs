@@ -54,6 +54,23 @@ pub(crate) fn measure(
     accept(node, principal, tenant, request, Some((measured, files)), also)
 }
 
+/// The job file of a request, as this node can run it for this tenant.
+fn read(node: &Node, tenant: &Name, request: &JobRun, measures: bool) -> Result<JobSpec, Fail> {
+    if request.file.chars().count() > FILE_PATH_MAX {
+        return Err(Fail::invalid(format!("the name of a job file has at most {FILE_PATH_MAX} characters")));
+    }
+    let spec = JobSpec::parse(&request.file, &request.text).map_err(|e| Fail::explained(400, &e))?;
+    let spec = if measures { spec.measuring().map_err(|e| Fail::explained(400, &e))? } else { spec };
+    if spec.tenant != *tenant {
+        return Err(Fail::invalid(format!(
+            "the job file is for tenant `{}`, the request for `{tenant}`",
+            spec.tenant
+        )));
+    }
+    check_host(node, &spec)?;
+    Ok(spec)
+}
+
 fn accept(
     node: &Arc<Node>,
     principal: &Principal,
@@ -63,21 +80,7 @@ fn accept(
     also: impl FnOnce(&Tx<'_>, &Job) -> Result<(), StoreError>,
 ) -> Result<Job, Fail> {
     room(node, tenant)?;
-    if request.file.chars().count() > FILE_PATH_MAX {
-        return Err(Fail::invalid(format!("the name of a job file has at most {FILE_PATH_MAX} characters")));
-    }
-    let spec = JobSpec::parse(&request.file, &request.text).map_err(|e| Fail::explained(400, &e))?;
-    let spec = match measures {
-        Some(_) => spec.measuring().map_err(|e| Fail::explained(400, &e))?,
-        None => spec,
-    };
-    if spec.tenant != *tenant {
-        return Err(Fail::invalid(format!(
-            "the job file is for tenant `{}`, the request for `{tenant}`",
-            spec.tenant
-        )));
-    }
-    check_host(node, &spec)?;
+    let spec = read(node, tenant, request, measures.is_some())?;
     let image = match &spec.image {
         ImageRef::Host => None,
         ImageRef::Directory { digest, .. } | ImageRef::Oci { digest, .. } => Some(*digest),

@@ -5,6 +5,7 @@
 
 mod ast;
 mod check;
+mod follow;
 mod lex;
 mod names;
 mod parse;

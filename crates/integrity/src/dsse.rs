@@ -150,6 +150,17 @@ pub fn open_statement(envelope: &[u8], public_key_pem: &[u8]) -> Result<Value, V
     Ok(json::parse(envelope.verify(IN_TOTO, &key)?)?)
 }
 
+/// The payload of the envelope in a bundle, unverified: for what must know what a signature claims to be about before
+/// it can verify it.
+///
+/// # Errors
+/// [`VerifyError::Json`], [`VerifyError::Malformed`].
+pub fn payload_of_bundle(bundle: &[u8]) -> Result<Vec<u8>, VerifyError> {
+    let value = json::parse(bundle)?;
+    let envelope = value.get("dsseEnvelope").ok_or_else(|| malformed("it has no `dsseEnvelope`"))?;
+    Ok(Envelope::from_value(envelope)?.payload)
+}
+
 /// The members of an object that has none but `allowed`.
 pub(crate) fn object<'v>(
     value: &'v Value,

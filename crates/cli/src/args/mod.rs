@@ -25,7 +25,7 @@ pub(crate) use policy::{PolicyCommand, RulesOf};
 pub(crate) use recovery::{BreakGlassCommand, Codes, SafeModeCommand};
 pub(crate) use release::{ChangeArgs, ReleaseCommand};
 pub(crate) use revocation::RevocationCommand;
-pub(crate) use signing::{HashAlgorithm, Leniency, Method, SignArgs, TrustedArgs, VerifyArgs};
+pub(crate) use signing::{HashAlgorithm, Leniency, Method, SignArgs, Signing, TrustedArgs, VerifyArgs};
 pub(crate) use trust::{TrustCommand, TrustPolicyCommand};
 
 use crate::output::Format;

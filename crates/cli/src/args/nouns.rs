@@ -222,7 +222,8 @@ pub(crate) enum ModelCommand {
   strongroom model verify fashion-mnist@1 --tenant acme
   strongroom model verify ./model --signature model.sig --method key --public-key key.pub.pem
   strongroom model verify ./model --signature model.sig --method certificate --certificate-chain root.pem --crl root.crl
-  strongroom model verify ./model --signature model.sig --method certificate --certificate-chain root.pem --tsa-roots tsa.pem --identity alice@example.org")]
+  strongroom model verify ./model --signature model.sig --method certificate --certificate-chain root.pem --tsa-roots tsa.pem --identity alice@example.org
+  strongroom model verify ./model --signature model.sig --method sigstore --trust-config trusted_root.json --identity alice@example.org --identity-provider https://accounts.example.org")]
     Verify(Box<VerifyArgs>),
     /// Add somebody's signature to a model of the node; it counts as far as the tenant's trust policy says
     #[command(before_long_help = "Examples:

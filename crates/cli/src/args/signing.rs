@@ -16,6 +16,17 @@ pub(crate) enum Method {
     Certificate,
 }
 
+/// How a model was signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Signing {
+    /// With an elliptic-curve key.
+    Key,
+    /// With a key and the certificate that a private authority issued for it.
+    Certificate,
+    /// By an identity that a Sigstore instance certified.
+    Sigstore,
+}
+
 /// Which hash names the content of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum HashAlgorithm {
@@ -99,7 +110,7 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct TrustedArgs {
     /// How it was signed
     #[arg(long, value_enum, default_value = "key")]
-    pub(crate) method: Method,
+    pub(crate) method: Signing,
     /// Method key: the signer's EC public key, PEM
     #[arg(long, value_name = "PEM", requires = "signature", alias = "public_key")]
     pub(crate) public_key: Option<PathBuf>,
@@ -112,9 +123,17 @@ pub(crate) struct TrustedArgs {
     /// Roots of timestamp authorities, PEM; a timestamp then proves the time of signing
     #[arg(long, value_name = "PEM", num_args = 1.., requires = "signature", alias = "tsa_roots")]
     pub(crate) tsa_roots: Vec<PathBuf>,
-    /// Who must have signed: e-mail address, URI or DNS name of the certificate, or subject:NAME
-    #[arg(long, value_name = "NAME", requires = "signature")]
-    pub(crate) identity: Option<String>,
+    /// Who must have signed: e-mail address, URI or DNS name of the certificate, or subject:NAME; without
+    /// `--signature`, the directory of a service's identity, as everywhere
+    // It stands in the place of the global flag of this name, and is therefore of its type.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Method sigstore: the OpenID provider that vouched for the identity
+    #[arg(long, value_name = "URL", requires = "signature", alias = "identity_provider")]
+    pub(crate) identity_provider: Option<String>,
+    /// Method sigstore: trusted root of the instance, JSON; nothing is fetched
+    #[arg(long, value_name = "FILE", requires = "signature", alias = "trust_config")]
+    pub(crate) trust_config: Option<PathBuf>,
 }
 
 /// What is refused unless it is asked for. A node asks for none of it.

@@ -11,7 +11,7 @@ use integrity::oms::{
 use integrity::{Certificate, CertificateTrust, Crl, Difference, PrivateKey, PublicKey, VerifyError};
 use serde_json::{Value, json};
 
-use crate::args::{HashAlgorithm, Leniency, Method, SignArgs, TrustedArgs, VerifyArgs};
+use crate::args::{HashAlgorithm, Leniency, Method, SignArgs, Signing, TrustedArgs, VerifyArgs};
 use crate::context::write_whole;
 use crate::error::{CliError, Failure};
 use crate::exit::Exit;
@@ -170,7 +170,10 @@ pub(super) fn verify(session: &Session, args: &VerifyArgs, signature: &Path) -> 
     let accept =
         Accept { legacy_shards: args.leniency.legacy_shards, symlinks: args.leniency.allow_symlinks };
     let opened = match trust(&args.trusted) {
-        Ok(trust) => oms::open_with(&bundle, &trust, accept, crate::clock::now()),
+        Ok(Believed::Holder(trust)) => oms::open_with(&bundle, &trust, accept, crate::clock::now()),
+        Ok(Believed::Identity { instance, identity, provider }) => {
+            instance.open(&bundle, (&identity, &provider), accept)
+        }
         Err(Untrusted::Failure(failure)) => return Err(*failure),
         Err(Untrusted::Refused(error)) => Err(error),
     };
@@ -191,6 +194,12 @@ pub(super) fn verify_with_key(
     verdict(session, root, &Left::new(root, signature, &[])?, leniency, opened)
 }
 
+/// Whom to believe.
+enum Believed {
+    Holder(Trust),
+    Identity { instance: Box<sigstore::Instance>, identity: String, provider: String },
+}
+
 /// Why there is nobody to trust: a command that cannot be carried out, or what was passed is no good.
 enum Untrusted {
     Failure(Box<Failure>),
@@ -203,41 +212,79 @@ impl<E: Into<Failure>> From<E> for Untrusted {
     }
 }
 
-fn trust(args: &TrustedArgs) -> Result<Trust, Untrusted> {
-    let usage = |what: &str| Untrusted::from(CliError::Usage(what.to_owned()));
-    let refused = |e: integrity::CertificateError| Untrusted::Refused(e.into());
-    match args.method {
-        Method::Key => {
-            let Some(path) = &args.public_key else {
-                return Err(usage("method key needs `--public-key`, the key of whom you trust"));
-            };
-            let beside = !args.certificate_chain.is_empty() || !args.crl.is_empty();
-            if beside || !args.tsa_roots.is_empty() || args.identity.is_some() {
-                return Err(usage("certificates and identities go with `--method certificate`"));
-            }
-            let key = PublicKey::from_pem(&read_bounded(path, PEM_MAX)?);
-            key.map(Trust::Key).map_err(|e| Untrusted::Refused(e.into()))
-        }
-        Method::Certificate => {
-            if args.certificate_chain.is_empty() || args.public_key.is_some() {
-                return Err(usage("method certificate needs `--certificate-chain`, and no `--public-key`"));
-            }
-            let mut trust = CertificateTrust::new(certificates(&args.certificate_chain)?).map_err(refused)?;
-            if !args.tsa_roots.is_empty() {
-                trust = trust.with_tsa(certificates(&args.tsa_roots)?).map_err(refused)?;
-            }
-            let mut lists = Vec::new();
-            for path in &args.crl {
-                let list = Crl::parse(&read_bounded(path, CRL_MAX)?);
-                lists.push(list.map_err(|e| content(path, &e))?);
-            }
-            trust = trust.with_crls(lists).map_err(refused)?;
-            Ok(Trust::Certificates(match &args.identity {
-                Some(identity) => trust.with_identity(identity),
-                None => trust,
-            }))
-        }
+fn trust(args: &TrustedArgs) -> Result<Believed, Untrusted> {
+    let of_sigstore = args.identity_provider.is_some() || args.trust_config.is_some();
+    if args.method != Signing::Sigstore && of_sigstore {
+        let what = "`--identity-provider` and `--trust-config` go with `--method sigstore`";
+        return Err(CliError::Usage(what.to_owned()).into());
     }
+    match args.method {
+        Signing::Key => by_key(args).map(Believed::Holder),
+        Signing::Certificate => by_certificate(args).map(Believed::Holder),
+        Signing::Sigstore => by_identity(args),
+    }
+}
+
+fn usage(what: &str) -> Untrusted {
+    CliError::Usage(what.to_owned()).into()
+}
+
+fn refused(error: integrity::CertificateError) -> Untrusted {
+    Untrusted::Refused(error.into())
+}
+
+fn by_key(args: &TrustedArgs) -> Result<Trust, Untrusted> {
+    let Some(path) = &args.public_key else {
+        return Err(usage("method key needs `--public-key`, the key of whom you trust"));
+    };
+    let beside = !args.certificate_chain.is_empty() || !args.crl.is_empty();
+    if beside || !args.tsa_roots.is_empty() || args.identity.is_some() {
+        return Err(usage("certificates and identities go with `--method certificate`"));
+    }
+    let key = PublicKey::from_pem(&read_bounded(path, PEM_MAX)?);
+    key.map(Trust::Key).map_err(|e| Untrusted::Refused(e.into()))
+}
+
+fn by_certificate(args: &TrustedArgs) -> Result<Trust, Untrusted> {
+    if args.certificate_chain.is_empty() || args.public_key.is_some() {
+        return Err(usage("method certificate needs `--certificate-chain`, and no `--public-key`"));
+    }
+    let mut trust = CertificateTrust::new(certificates(&args.certificate_chain)?).map_err(refused)?;
+    if !args.tsa_roots.is_empty() {
+        trust = trust.with_tsa(certificates(&args.tsa_roots)?).map_err(refused)?;
+    }
+    let mut lists = Vec::new();
+    for path in &args.crl {
+        let list = Crl::parse(&read_bounded(path, CRL_MAX)?);
+        lists.push(list.map_err(|e| content(path, &e))?);
+    }
+    trust = trust.with_crls(lists).map_err(refused)?;
+    Ok(Trust::Certificates(match &args.identity {
+        Some(identity) => trust.with_identity(named(identity)?),
+        None => trust,
+    }))
+}
+
+fn by_identity(args: &TrustedArgs) -> Result<Believed, Untrusted> {
+    let (Some(identity), Some(provider), Some(path)) =
+        (&args.identity, &args.identity_provider, &args.trust_config)
+    else {
+        let what = "method sigstore needs `--identity`, `--identity-provider` and `--trust-config`";
+        return Err(usage(what));
+    };
+    let beside = !args.certificate_chain.is_empty() || !args.crl.is_empty() || args.public_key.is_some();
+    if beside || !args.tsa_roots.is_empty() {
+        return Err(usage("with method sigstore, keys and roots come from `--trust-config` alone"));
+    }
+    let most = u64::try_from(sigstore::TRUSTED_ROOT_MAX).unwrap_or(u64::MAX);
+    let instance = sigstore::Instance::parse(&read_bounded(path, most)?);
+    let instance = Box::new(instance.map_err(|e| content(path, &e))?);
+    Ok(Believed::Identity { instance, identity: named(identity)?.to_owned(), provider: provider.clone() })
+}
+
+/// An identity as a text.
+fn named(identity: &Path) -> Result<&str, Untrusted> {
+    identity.to_str().ok_or_else(|| usage("`--identity` is a name in UTF-8"))
 }
 
 /// All certificates of these files.
@@ -324,6 +371,14 @@ fn acceptance(subject: &str, signed: &Signed, verified: &oms::Verified, ignored:
             "  signer       {} {}\n  {dated} {}\n",
             printable(&by.subject),
             printable(&names),
+            by.at
+        ));
+    }
+    if let Signer::Sigstore(by) = signed.signer() {
+        text.push_str(&format!(
+            "  signer       {} known to {}\n  signed       {}\n",
+            printable(&by.identity),
+            printable(&by.issuer),
             by.at
         ));
     }

@@ -1,14 +1,14 @@
 use super::*;
 
 static RISKY: Rule = Rule {
-    code: "SR-INS-9001",
+    code: "TEST-1",
     severity: Severity::Risk,
     risk: Some(Risk::Hdf5),
     title: "a risk with a name",
     remedy: CONVERT,
 };
 static NAMELESS: Rule = Rule {
-    code: "SR-INS-9002",
+    code: "TEST-2",
     severity: Severity::Risk,
     risk: None,
     title: "a risk without a name",

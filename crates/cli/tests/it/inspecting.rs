@@ -54,16 +54,20 @@ fn every_file_of_a_directory_gets_its_own_verdict() {
     // Read through without being kept, and kept.
     fs::write(model.join("large.safetensors"), weights(20 << 20)).unwrap();
     fs::write(model.join("middle.safetensors"), weights(9 << 20)).unwrap();
+    // Where a reader of HDF5 looks for a file behind something else, far behind the header.
+    let mut hidden = weights(20 << 20);
+    hidden[16 << 20..][..8].copy_from_slice(b"\x89HDF\r\n\x1a\n");
+    fs::write(model.join("hidden.safetensors"), hidden).unwrap();
     let done = run(dir.path(), &["-o", "json", "model", "inspect", path(&model)]);
     assert_eq!(done.status.code(), Some(3), "{}", text(&done.stderr));
     let report = json(&done);
     assert_eq!(report["verdict"], "refuse");
     let files = report["files"].as_array().unwrap();
-    assert_eq!(files.len(), 304);
+    assert_eq!(files.len(), 305);
     for file in files {
         let name = file["path"].as_str().unwrap();
         let verdict = match name {
-            "evil.pkl" => "refuse",
+            "evil.pkl" | "hidden.safetensors" => "refuse",
             "own.pkl" => "load-with-policy",
             _ => "load",
         };

@@ -1,10 +1,10 @@
 //! The confined process: files come in as descriptors, reports go out.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 
 use base::Hasher;
-use inspect::{Limits, Report, TAIL, head_len, inspect_bytes, inspect_head};
+use inspect::{Limits, Report, TAIL, begins_elsewhere, head_len, inspect_bytes, inspect_head};
 
 use super::said::{Found, Said};
 use crate::args::InspectChildArgs;
@@ -79,10 +79,15 @@ fn one(order: &Order, file: File) -> std::io::Result<Said> {
         if reader.kept.len() >= enough
             && inspect_head(&order.name, &reader.kept, order.size, &[], &limits).is_some()
         {
-            let tail = reader.pass()?;
-            if let Some(report) = inspect_head(&order.name, &reader.kept, order.size, &tail, &limits) {
+            if let Some(tail) = reader.pass()?
+                && let Some(report) = inspect_head(&order.name, &reader.kept, order.size, &tail, &limits)
+            {
                 return Ok(said(report, reader.finish()?));
             }
+            // Something in what was passed over has to be seen: from the beginning, with a hash of its own.
+            let mut file = reader.file;
+            file.rewind()?;
+            reader = Reader::new(order, file);
         }
     }
     reader.read_to(usize::MAX)?;
@@ -125,8 +130,8 @@ impl Reader {
         Ok(self.done < self.size)
     }
 
-    /// Reads the rest without keeping it, but for the last bytes.
-    fn pass(&mut self) -> std::io::Result<Vec<u8>> {
+    /// Reads the rest without keeping it, but for the last bytes. `None` where another format begins in it.
+    fn pass(&mut self) -> std::io::Result<Option<Vec<u8>>> {
         let mut buffer = vec![0; CHUNK];
         let mut tail = self.kept.get(self.kept.len().saturating_sub(TAIL)..).unwrap_or_default().to_vec();
         while self.done < self.size {
@@ -136,11 +141,20 @@ impl Reader {
                 return Err(changed());
             }
             self.digest.update(block);
-            tail.extend_from_slice(block.get(block.len().saturating_sub(TAIL)..).unwrap_or_default());
-            tail.drain(..tail.len().saturating_sub(TAIL));
+            // The bytes before the block are there as well, for what begins in them.
+            tail.extend_from_slice(block);
             self.tell(got)?;
+            let start = self.done.saturating_sub(tail.len().try_into().unwrap_or(u64::MAX));
+            let places = (9..63).map(|power| 1_u64 << power).filter(|at| (start..self.done).contains(at));
+            for at in places {
+                let inner = usize::try_from(at.saturating_sub(start)).map_err(std::io::Error::other)?;
+                if begins_elsewhere(at, tail.get(inner..).unwrap_or_default()) {
+                    return Ok(None);
+                }
+            }
+            tail.drain(..tail.len().saturating_sub(TAIL));
         }
-        Ok(tail)
+        Ok(Some(tail))
     }
 
     fn tell(&mut self, got: usize) -> std::io::Result<()> {

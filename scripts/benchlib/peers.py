@@ -74,10 +74,13 @@ def detection(program, work):
             print("%-12s did not finish: %s" % (tool, type(error).__name__))
             continue
         count = lambda said, word: sum(value == word for value in said.values())
-        rows.append((tool, count(hostile, "alarm"), count(hostile, "error"), len(hostile),
+        rows.append((tool, count(hostile, "alarm") + count(hostile, "policy"), count(hostile, "error"), len(hostile),
                      count(benign, "alarm"), count(benign, "error"), len(benign), first + second))
         if tool == "strongroom":
-            misses = [name for name, said in hostile.items() if said != "alarm"]
+            # Not loaded without a policy that accepts the named risk.
+            print("%d hostile samples need a policy: %s" % (count(hostile, "policy"), ", ".join(
+                sorted(name for name, said in hostile.items() if said == "policy"))))
+            misses = [name for name, said in hostile.items() if said == "quiet"]
             misses += [name for name, said in benign.items() if said == "alarm"]
     print("%-12s %18s %12s %14s %12s %8s" % ("", "hostile detected", "no answer", "false alarms", "no answer", "CPU s"))
     for tool, found, failed, hostile, alarms, errors, benign, cpu in rows:

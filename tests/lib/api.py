@@ -31,6 +31,7 @@ BODIES = {
     "job.resume": {"reason": "to see"},
     "endpoint.deploy": {"name": "by-a-test", "model": "absent@1"},
     "key.create": {"endpoint": "absent"},
+    "egress.create": {"name": "by-a-test", "host": "hub.example", "port": 443},
     "service.create": {"name": "by-a-test", "role": "auditor", "request": ""},
     "policy.apply": {"text": "", "reason": "to see"},
     "policy.withdraw": {"reason": "to see"},

@@ -42,6 +42,7 @@ class Both:
         node.ok("endpoint", "deploy", "lin", "lin@1", "--tenant", "acme")
         lin = work.write(node.path("lin-of-another", "model.onnx"), work.onnx(work.WEIGHTS))
         node.ok("model", "import", "lin", lin, "--tenant", "acme", "--source", "by hand")
+        node.ok("egress", "create", "lin", "--host", "hub.example", "--port", 443, "--tenant", "acme")
         self.inference = node.ok("key", "create", "--endpoint", "lin", "--tenant", "acme")
         self.job = node.submit(work.counting(node.path("run"), name="run", word="run", steps=9000))
         wait_for("the job runs", lambda: node.workload("run"), 20)
@@ -244,8 +245,8 @@ def a_body_must_be_what_it_is_said_to_be(both):
         if not operation.types or operation.name == "approval.decide":
             continue
         path, (body, good) = operation.at(tenant="globex"), operation.body()
-        # No key makes services: that is the operator's.
-        allowed = None if operation.who == "operator" or operation.name == "service.create" else key
+        # No key makes services or opens egresses: that is the operator's.
+        allowed = None if operation.who == "operator" or operation.name in ("service.create", "egress.create") else key
         for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonx", "", "application/json, text/plain"):
             answer = both.ask(operation.method, path, allowed, body, kind)
             check(answer.status == 415 and answer.json["code"] == "SR-API-0002", f"{operation.name} as {kind!r}: {answer}")

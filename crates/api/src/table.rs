@@ -2,15 +2,15 @@
 
 use crate::{
     AccessAnswer, Approval, ApprovalDecide, ApprovalRequest, BreakGlassOpen, BreakGlassSeal, Certificate,
-    Checkpoint, Dataset, Diagnostics, Egress, Endpoint, EndpointDeploy, EnrolAnswer, EnrolBegin, Entries,
-    File, Grant, GrantCreate, IdentityRenew, Image, Import, ImportBegin, Imported, Intake, IntakeDecide,
-    IntakeEvaluate, IntakeFacts, Job, JobEvent, JobResume, JobRun, Key, KeyCreate, LogFiles, Login,
-    LoginBegin, LoginFinish, LoginMethods, LoginResult, Model, ModelCountersign, NodeReboot, NodeRebooting,
-    Passkey, PasskeyAnswer, PasskeyCreation, PasskeyProof, PasskeyRequest, PasskeyTicket, PolicyApply,
-    PolicyVersion, PolicyWithdraw, Posture, Receipt, ReleaseActivate, ReleaseFile, ReleaseStage, Releases,
-    Revocation, RevocationCreate, RevocationLift, SafeMode, SafeModeEnter, SafeModeLeave, Service,
-    ServiceCreate, Session, Status, TenantCreate, TrustApply, TrustCheck, TrustOpinions, TrustPolicy, User,
-    UserCreate, Verification, WhoAmI,
+    Checkpoint, Dataset, Diagnostics, Egress, EgressCreate, Endpoint, EndpointDeploy, EnrolAnswer,
+    EnrolBegin, Entries, File, Grant, GrantCreate, IdentityRenew, Image, Import, ImportBegin, Imported,
+    Intake, IntakeDecide, IntakeEvaluate, IntakeFacts, Job, JobEvent, JobResume, JobRun, Key, KeyCreate,
+    LogFiles, Login, LoginBegin, LoginFinish, LoginMethods, LoginResult, Model, ModelCountersign,
+    NamedEgress, NodeReboot, NodeRebooting, Passkey, PasskeyAnswer, PasskeyCreation, PasskeyProof,
+    PasskeyRequest, PasskeyTicket, PolicyApply, PolicyVersion, PolicyWithdraw, Posture, Receipt,
+    ReleaseActivate, ReleaseFile, ReleaseStage, Releases, Revocation, RevocationCreate, RevocationLift,
+    SafeMode, SafeModeEnter, SafeModeLeave, Service, ServiceCreate, Session, Status, TenantCreate,
+    TrustApply, TrustCheck, TrustOpinions, TrustPolicy, User, UserCreate, Verification, WhoAmI,
 };
 
 mod route;
@@ -301,6 +301,27 @@ pub const TABLE: &[Route] = &[
     route(Post, "/tenants/{tenant}/keys/{id}/revoke", "key.revoke", Destructive, Tenant, "api_key.revoke")
         .says("Ends a key now")
         .answers::<Key>(),
+    route(Post, "/tenants/{tenant}/egresses", "egress.create", Change, Tenant, "egress.create")
+        .says("Makes a place outside that jobs may reach by name")
+        .takes::<EgressCreate>()
+        .answers::<NamedEgress>()
+        .creates(),
+    route(Get, "/tenants/{tenant}/egresses", "egress.named", Read, Tenant, "none")
+        .says("Places outside that jobs may reach")
+        .lists::<NamedEgress>(),
+    route(Get, "/tenants/{tenant}/egresses/{name}", "egress.show", Read, Tenant, "none")
+        .says("One of them")
+        .answers::<NamedEgress>(),
+    route(
+        Post,
+        "/tenants/{tenant}/egresses/{name}/delete",
+        "egress.delete",
+        Destructive,
+        Tenant,
+        "egress.delete",
+    )
+    .says("Deletes one, and ends the connections through it")
+    .answers::<NamedEgress>(),
     route(Post, "/tenants/{tenant}/services", "service.create", Change, Tenant, "service.create")
         .says("Makes a service and its first certificate")
         .takes::<ServiceCreate>()

@@ -44,6 +44,7 @@ impl<T: Document> Document for Page<T> {
     const SCHEMA: &'static str = "strongroom.list/1";
 }
 
+mod egress;
 mod intake;
 mod node;
 mod people;
@@ -52,6 +53,7 @@ mod release;
 mod revocation;
 mod trust;
 
+pub use egress::*;
 pub use intake::*;
 pub use node::*;
 pub use people::*;

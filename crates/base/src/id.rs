@@ -127,6 +127,8 @@ ids! {
     CheckpointId = "ckp";
     /// One intent, its effect and its outcome share this correlation id.
     CorrelationId = "cor";
+    /// A named egress.
+    EgressId = "egr";
     /// A model being served.
     EndpointId = "end";
     /// An audit event.

@@ -13,10 +13,10 @@ use store::meta::{Rows, Tx};
 use store::records::Egress as Record;
 use store::{PageRequest, StoreError};
 
-use crate::Fail;
 use crate::auth::{By, Principal};
 use crate::clock::now;
 use crate::node::{Node, store_fail};
+use crate::{Fail, egresses};
 
 pub(crate) use answers::{Granting, Sender, keep_granting};
 
@@ -24,6 +24,9 @@ pub(crate) use answers::{Granting, Sender, keep_granting};
 const ALL: &str = "all";
 /// The account of all keys and services of a tenant is called so, before its name.
 const TENANT: &str = "tenant:";
+
+/// The account of a named egress is called so, before its name.
+const EGRESS: &str = "egress:";
 
 /// Bytes that are taken into account. What is not settled, because the process ended, stays taken: an account never
 /// says less than what left.
@@ -95,6 +98,11 @@ fn cap(caps: &Caps, record: &Record) -> ByteSize {
         Some(tenant) if record.account.strip_prefix(TENANT) == Some(tenant.as_str()) => caps.per_tenant(),
         _ => caps.per_principal,
     }
+}
+
+/// The cap on the account of a named egress that has one of its own.
+fn of_egress(node: &Node, record: &Record) -> Option<ByteSize> {
+    egresses::cap(node, record.tenant.as_ref()?, record.account.strip_prefix(EGRESS)?)
 }
 
 /// Hours since 1970.
@@ -188,6 +196,10 @@ fn over(whose: &Whose, bytes: u64, room: u64) -> Fail {
     let (who, key) = match whose.name.strip_prefix(TENANT) {
         Some(tenant) => (format!("tenant `{tenant}`"), "per_tenant"),
         None if whose.name == ALL => ("all principals together".to_owned(), "total"),
+        None if whose.name.starts_with(EGRESS) => {
+            let name = whose.name.strip_prefix(EGRESS).unwrap_or("");
+            (format!("the egress `{name}`"), "per_principal")
+        }
         None => (format!("`{}`", whose.name), "per_principal"),
     };
     Fail::over_cap(format!("{} more would leave than {who} may take out within a day", ByteSize::from_bytes(bytes.saturating_sub(room))))
@@ -242,7 +254,7 @@ pub(crate) fn list(
             account: record.account.clone(),
             tenant: record.tenant.as_ref().map(Name::to_string),
             bytes: account(record).used(hour),
-            cap: cap(caps, record).bytes(),
+            cap: of_egress(node, record).unwrap_or_else(|| cap(caps, record)).bytes(),
         }
     });
     Ok(Page { items: items.collect(), next: page.next })

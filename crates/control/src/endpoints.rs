@@ -340,6 +340,7 @@ fn start(
         cwd: text("/")?,
         profile: Profile::Inference,
         wall_time_s: 0,
+        egress: false,
     })?;
     if let Some(RunEvent::Exited(exit)) = run.next(SETTLE) {
         return Err(Fail::internal(

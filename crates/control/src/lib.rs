@@ -18,6 +18,7 @@ mod boms;
 mod clock;
 mod datasets;
 mod egress;
+mod egresses;
 mod endpoints;
 mod fail;
 mod hostfacts;

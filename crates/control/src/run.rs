@@ -12,9 +12,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use base::id::RunId;
-use base::{Digest, Timestamp};
+use base::{ByteSize, Digest, Timestamp};
 use link::{Conn, LinkError};
 use ops::porter::{Compression, Request, SealedFile, Told};
+use ops::relay::Egress;
 use ops::warden::{Exit, Input, Limits, Operation, Response, RunKind};
 use ops::{Key32, List, Text};
 use training::contract::{TreeFile, tree_digest};
@@ -114,6 +115,8 @@ pub(crate) struct Run {
     /// When what it asks of its porter must be over; none where each answer has its own time.
     ends: Option<Timestamp>,
     destroyed: bool,
+    /// Whether egresses were opened to it.
+    opened: bool,
 }
 
 /// Manifest digest of the files of an input.
@@ -169,6 +172,7 @@ impl Run {
             backlog: VecDeque::new(),
             ends: None,
             destroyed: false,
+            opened: false,
         })
     }
 
@@ -237,16 +241,29 @@ impl Run {
         Ok((sealed, ciphertext))
     }
 
-    /// Starts the workload; its end arrives as [`RunEvent::Exited`].
-    pub(crate) fn start(&mut self, operation: Operation) -> Result<(), Fail> {
-        let (_, mut fds) = self.order(operation)?;
-        let pipe = fds.pop().ok_or_else(|| Fail::internal("the warden gave no exit pipe", "protocol"))?;
+    /// Starts the workload; its end arrives as [`RunEvent::Exited`]. Where it is to have egresses: the socket on which it
+    /// asks for them.
+    pub(crate) fn start(&mut self, operation: Operation) -> Result<Option<OwnedFd>, Fail> {
+        let (_, fds) = self.order(operation)?;
+        let mut fds = fds.into_iter();
+        let pipe = fds.next().ok_or_else(|| Fail::internal("the warden gave no exit pipe", "protocol"))?;
         let queue = self.sender.clone();
         std::thread::Builder::new()
             .name(format!("exit-{}", self.id))
             .spawn(move || read_exit(pipe, &queue))
             .map_err(|e| Fail::internal("no thread for the workload's end", e))?;
-        Ok(())
+        Ok(fds.next())
+    }
+
+    /// Opens egresses to the workload, by the socket on which it asks for them.
+    pub(crate) fn open(
+        &mut self,
+        egresses: Vec<(Egress, Option<ByteSize>)>,
+        socket: OwnedFd,
+    ) -> Result<(), Fail> {
+        self.opened = true;
+        let whose = (self.purpose.tenant.as_str(), self.purpose.actor.as_str());
+        self.node.relay.open(self.id.bits(), whose, egresses, socket)
     }
 
     /// Gives an order about this run.
@@ -319,6 +336,9 @@ impl Run {
             return Ok(());
         }
         self.porter.shutdown();
+        if std::mem::take(&mut self.opened) {
+            self.node.relay.close(self.id.bits());
+        }
         self.order(Operation::Destroy { run: self.id.bits() })?;
         self.destroyed = true;
         Ok(())

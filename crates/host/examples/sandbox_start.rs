@@ -79,6 +79,7 @@ fn ours(layout: &Layout, round: usize) -> Result<(), Box<dyn std::error::Error>>
         cpu_milli: 1000,
         memory_bytes: 256 << 20,
         scratch_bytes: 16 << 20,
+        listens: None,
     };
     let sandbox = sandbox::start(&spec, &groups.work)?;
     host::channel::wait_readable(sandbox.pidfd(), 10_000)?;

@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::AsFd;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -153,9 +153,9 @@ pub(crate) enum Place<'a> {
     Fd(std::os::fd::BorrowedFd<'a>),
 }
 
-/// Binds this process: only the granted places, no TCP, no signals to or abstract sockets of outsiders.
+/// Binds this process: only the granted places, no TCP but to the port `connect`, no signals to or abstract sockets of outsiders.
 /// Returns the status that the kernel gave: 2 fully, 1 partly, 0 not enforced.
-pub(crate) fn landlock(grants: &[(Place<'_>, Grant)]) -> Step<u8> {
+pub(crate) fn landlock(grants: &[(Place<'_>, Grant)], connect: Option<u16>) -> Step<u8> {
     let failed = |error: &dyn std::error::Error| io::Error::other(error.to_string());
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -164,6 +164,11 @@ pub(crate) fn landlock(grants: &[(Place<'_>, Grant)]) -> Step<u8> {
         .and_then(|r| r.scope(Scope::from_all(LANDLOCK)))
         .and_then(Ruleset::create)
         .map_err(|e| ("make the Landlock rules", failed(&e)))?;
+    if let Some(port) = connect {
+        rules = rules
+            .add_rule(NetPort::new(port, AccessNet::ConnectTcp))
+            .map_err(|e| ("add a Landlock rule", failed(&e)))?;
+    }
     for (place, grant) in grants {
         let added = match place {
             Place::Path(path) => {

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::DumpableBehavior;
 use rustix::thread::UnshareFlags;
 
@@ -21,6 +22,8 @@ use crate::sys;
 const PR_SET_MDWE: i32 = 65;
 /// First number to which descriptors are moved before they get their final numbers.
 const ASIDE: RawFd = 100;
+/// Connections of a workload that wait to be accepted.
+const LISTEN_BACKLOG: i32 = 64;
 /// Where a program without `/` is looked for when its environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/bin:/bin";
 
@@ -38,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) filter: Filter,
     pub(crate) deny_write_execute: bool,
     pub(crate) rlimits: Rlimits,
+    /// The port of its loopback on which a socket listens that the warden is given.
+    pub(crate) listens: Option<u16>,
     /// Whether ids 0 and 1000 are both mapped.
     pub(crate) mapped_root: bool,
 }
@@ -77,6 +82,8 @@ fn set_up(socket: BorrowedFd<'_>, plan: &Plan) -> Step<(i32, OwnedFd)> {
     rustix::system::sethostname(b"sandbox").map_err(at("set the host name"))?;
     rustix::process::chdir(plan.cwd.as_c_str()).map_err(at("enter the working directory"))?;
     let null = stdio()?;
+    // While it may, and when the standard descriptors are taken: the network is this sandbox's own, with a loopback alone.
+    let listening = plan.listens.map(listen).transpose()?;
     let children = sys::signal_fd(&[libc::SIGCHLD]).map_err(at("listen for children"))?;
 
     confine::rlimits(&plan.rlimits)?;
@@ -90,14 +97,27 @@ fn set_up(socket: BorrowedFd<'_>, plan: &Plan) -> Step<(i32, OwnedFd)> {
     let mut grants =
         vec![(Place::Path("/"), Grant::ReadExecute), (Place::Path("/dev"), Grant::ReadWriteFile)];
     grants.extend(plan.writable.iter().map(|path| (Place::Path(path), Grant::Write)));
-    let landlock = confine::landlock(&grants)?;
+    let landlock = confine::landlock(&grants, plan.listens)?;
     plan.filter.load().map_err(|e| ("load the system-call filter", io::Error::other(e.to_string())))?;
 
     let main = start(plan, &null)?;
     let mut message = vec![b'S', landlock];
     message.extend_from_slice(&main.to_le_bytes());
-    channel::send(socket, &message, &[]).map_err(at("tell the warden"))?;
+    let given: Vec<BorrowedFd<'_>> = listening.iter().map(AsFd::as_fd).collect();
+    channel::send(socket, &message, &given).map_err(at("tell the warden"))?;
     Ok((main, children))
+}
+
+/// Listens on this port of the loopback, which is switched on for it.
+fn listen(port: u16) -> Step<OwnedFd> {
+    sys::loopback_up().map_err(at("switch on the loopback"))?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(at("make a socket"))?;
+    let address = std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, port);
+    rustix::net::bind(&socket, &address).map_err(at("bind a socket"))?;
+    rustix::net::listen(&socket, LISTEN_BACKLOG).map_err(at("listen"))?;
+    Ok(socket)
 }
 
 /// Standard descriptors of this process become `/dev/null`.

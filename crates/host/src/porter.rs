@@ -92,5 +92,5 @@ fn confine(spec: &Spec<'_>, root: &Prepared, program: BorrowedFd<'_>) -> Step {
         Reach::Read => Some((Place::Fd(fd.as_fd()), Grant::Read)),
         Reach::Write => Some((Place::Fd(fd.as_fd()), Grant::Write)),
     }));
-    confine::landlock(&grants).map(|_status| ())
+    confine::landlock(&grants, None).map(|_status| ())
 }

@@ -36,7 +36,7 @@ pub fn probe(layout: &Layout) -> Vec<Feature> {
     }));
     all.push(tried("landlock", 0, || {
         confine::harden().is_ok()
-            && confine::landlock(&[(Place::Path("/usr"), Grant::Read)]).is_ok_and(|status| status == 2)
+            && confine::landlock(&[(Place::Path("/usr"), Grant::Read)], None).is_ok_and(|status| status == 2)
             && fs::read("/etc/passwd").is_err_and(|e| e.raw_os_error() == Some(libc::EACCES))
             && fs::read_dir("/usr").is_ok()
     }));

@@ -116,6 +116,8 @@ pub struct Spec<'a> {
     pub memory_bytes: u64,
     /// Scratch, in bytes; also the largest file.
     pub scratch_bytes: u64,
+    /// A port of its loopback on which a socket is to listen: what it connects to by TCP, and nothing else.
+    pub listens: Option<u16>,
 }
 
 /// What a sandbox runs.
@@ -137,6 +139,7 @@ pub struct Sandbox {
     socket: OwnedFd,
     landlock: u8,
     main: i32,
+    listening: Option<OwnedFd>,
 }
 
 /// How a workload ended.
@@ -164,7 +167,7 @@ pub fn start(spec: &Spec<'_>, group: &Group) -> Result<Sandbox, HostError> {
     let process =
         sys::fork(NAMESPACES, into, || init::run(&theirs, &plan)).map_err(HostError::at("clone3"))?;
     drop(theirs);
-    let mut sandbox = Sandbox { process, socket, landlock: 0, main: 0 };
+    let mut sandbox = Sandbox { process, socket, landlock: 0, main: 0, listening: None };
     match sandbox.release(spec.ids, group) {
         Ok(()) => Ok(sandbox),
         Err(error) => {
@@ -227,6 +230,7 @@ fn plan(spec: &Spec<'_>) -> Result<Plan, HostError> {
             file_bytes: spec.scratch_bytes.max(tmp_bytes),
             locked_bytes: 64 << 10,
         },
+        listens: spec.listens,
         mapped_root: matches!(spec.ids, Ids::Slot { .. }),
     })
 }
@@ -280,7 +284,10 @@ impl Sandbox {
             return Err(HostError::Timeout { what, limit_ms: SETUP_MS });
         }
         match channel::receive(&self.socket).map_err(HostError::at("hear from the sandbox"))? {
-            Some((message, _)) => self.heard(&message),
+            Some((message, files)) => {
+                self.listening = files.into_iter().next();
+                self.heard(&message)
+            }
             None => {
                 Err(HostError::Setup { step: "start".to_owned(), reason: "the process ended".to_owned() })
             }
@@ -322,6 +329,11 @@ impl Sandbox {
     /// The first process, in the host's numbers.
     pub fn pid(&self) -> i32 {
         self.process.pid
+    }
+
+    /// The socket that listens on its loopback, once, where one was to.
+    pub fn take_listening(&mut self) -> Option<OwnedFd> {
+        self.listening.take()
     }
 
     /// What Landlock enforces: 2 all that was asked, 1 a part (an older kernel), 0 nothing.

@@ -241,6 +241,29 @@ pub(crate) fn prctl(option: i32, argument: u64) -> io::Result<i32> {
     if result < 0 { Err(last()) } else { Ok(result) }
 }
 
+/// Switches on the loopback of this process's network.
+pub(crate) fn loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    let up = libc::IFF_UP | libc::IFF_RUNNING;
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: libc::c_short::try_from(up).unwrap_or(0) },
+    };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = libc::c_char::try_from(*from).unwrap_or(0);
+    }
+    // SAFETY: `request` is a whole `ifreq` that lives through the call; this request reads name and flags of it.
+    // JUSTIFICATION: rustix has no wrapper for flags of interfaces.
+    #[expect(unsafe_code, reason = "flags of interfaces have no safe wrapper")]
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, std::ptr::from_ref(&request)) };
+    if result < 0 { Err(last()) } else { Ok(()) }
+}
+
 /// Makes descriptor number `target` a copy of `source` that survives exec.
 pub(crate) fn place(source: BorrowedFd<'_>, target: RawFd) -> io::Result<()> {
     // SAFETY: called only in a freshly forked child about to exec, where nothing owns `target`.

@@ -13,9 +13,8 @@ pub const EGRESSES_MAX: usize = 8;
 pub const LEASES_MAX: usize = 1024;
 /// Longest name of a host (RFC 1035 section 2.3.4, without the last dot).
 pub const HOST_MAX: usize = 253;
-/// First port of the loopback of a sandbox on which egresses are reached: number 0 is the proxy of all that pass bytes
-/// through.
-pub const PORT_FIRST: u16 = 18_000;
+/// Port of the loopback of a sandbox on which it asks for its egresses.
+pub const PORT: u16 = 18_000;
 
 /// What connections for logins count as.
 pub const LOGIN_KEY: u128 = 1;

@@ -169,7 +169,10 @@ choice! {
             /// Which system calls.
             profile: Profile,
             /// Ended after this long; 0, for the runtime only, is no limit.
-            wall_time_s: u32 },
+            wall_time_s: u32,
+            /// Whether a socket listens on its loopback, at [`crate::relay::PORT`], by which it asks for egresses; that socket
+            /// is then a second descriptor that comes back. Not for the runtime.
+            egress: bool },
         /// Signals the workload. Legal while it runs.
         5 Signal { /// The run.
             run: u128,

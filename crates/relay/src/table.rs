@@ -224,3 +224,105 @@ impl Held for Table {
         self.lock().leases.iter().map(|(key, lease)| (*key, Arc::clone(lease))).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ops::Text;
+    use ops::relay::{Destination, Reach};
+
+    use super::*;
+    use crate::clock;
+
+    fn egress(key: u128) -> Egress {
+        let to = Destination { host: Text::clip("Hub.example"), port: 443, reach: Reach::Public };
+        Egress { key, name: Text::clip("hub"), to }
+    }
+
+    fn own(key: u128, tenant: &str) -> Who {
+        Who { run: None, tenant: tenant.to_owned(), actor: "platform:test".to_owned(), egress: egress(key) }
+    }
+
+    /// A table with a run of each of these, each with egresses of these keys.
+    fn with_runs(runs: &[(u128, u64, &str, &[u128])]) -> (Table, tokio::runtime::Runtime) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let leases = Leases::new(1, clock::tick);
+        let table = Table::new(&leases);
+        for (id, by, tenant, keys) in runs {
+            let egresses: Vec<Egress> = keys.iter().map(|key| egress(*key)).collect();
+            let listening = runtime.spawn(std::future::pending::<()>()).abort_handle();
+            let run = Run {
+                by: *by,
+                tenant: (*tenant).to_owned(),
+                actor: "job:x".to_owned(),
+                egresses: egresses.clone(),
+                listening,
+            };
+            table.add(*id, &leases, &egresses, || Ok(run)).unwrap();
+        }
+        (table, runtime)
+    }
+
+    #[test]
+    fn a_run_has_what_was_opened_to_it_until_it_ends() {
+        let (table, _runtime) = with_runs(&[(1, 10, "acme", &[7, 8]), (2, 11, "globex", &[9])]);
+        let who = table.find(1, "hub.EXAMPLE", 443).unwrap();
+        assert_eq!((who.tenant.as_str(), who.egress.key), ("acme", 7));
+        for (run, host, port) in [(1, "hub.example", 80), (1, "example", 443), (3, "hub.example", 443)] {
+            assert!(table.find(run, host, port).is_none());
+        }
+        let (one, other) =
+            (table.enter(&who).unwrap(), table.enter(&table.find(2, "hub.example", 443).unwrap()));
+        table.revoke(7);
+        assert!(matches!(table.enter(&who), Err(RelayError::NotOpen(_))), "it is revoked");
+        assert_eq!(table.find(1, "hub.example", 443).unwrap().egress.key, 8, "the other stays");
+        assert_eq!(table.open(), 2, "places are free when what has them has ended");
+        drop((one, other));
+        assert_eq!(table.open(), 0);
+        table.close_of(11);
+        assert!(
+            table.named(2).is_none() && table.named(1).is_some(),
+            "what one connection opened ends with it"
+        );
+        table.close(1);
+        assert!(table.named(1).is_none());
+        let leases = Leases::new(2, clock::tick);
+        let twice = with_runs(&[(5, 1, "acme", &[7])]).0;
+        assert!(twice.add(5, &leases, &[], || Err(RelayError::Log)).is_err());
+    }
+
+    #[test]
+    fn connections_are_bounded_for_an_egress_a_tenant_and_all() {
+        let (table, _runtime) = with_runs(&[(1, 1, "x", &[3, 4, 5, 6, 7, 8, 9, 10, 11])]);
+        let mut places = Vec::new();
+        let full = |table: &Table, who: &Who, why: &str| match table.enter(who) {
+            Err(RelayError::TooMany(which)) => assert_eq!(which, why),
+            other => panic!("{other:?}"),
+        };
+        for _ in 0..FLOWS_OF_EGRESS_MAX {
+            places.push(table.enter(&own(3, "acme")).unwrap());
+        }
+        full(&table, &own(3, "acme"), "of the egress");
+        for _ in FLOWS_OF_EGRESS_MAX..FLOWS_OF_TENANT_MAX {
+            places.push(table.enter(&own(4, "acme")).unwrap());
+        }
+        full(&table, &own(5, "acme"), "of the tenant");
+        for n in FLOWS_OF_TENANT_MAX..FLOWS_MAX {
+            let key = 5 + u128::try_from(n % 7).unwrap();
+            places.push(table.enter(&own(key, &format!("t{}", n / 32))).unwrap());
+        }
+        full(&table, &own(11, "new"), "of the node");
+        places.clear();
+        assert!(table.enter(&own(3, "acme")).is_ok());
+    }
+
+    #[test]
+    fn what_ends_is_told_even_before_it_listens() {
+        let (table, runtime) = with_runs(&[(1, 1, "acme", &[7])]);
+        let place = table.enter(&table.find(1, "hub.example", 443).unwrap()).unwrap();
+        table.close(1);
+        runtime.block_on(place.stop.notified());
+        let place = table.enter(&own(LOGIN_KEY, "")).unwrap();
+        table.end_all();
+        runtime.block_on(place.stop.notified());
+    }
+}

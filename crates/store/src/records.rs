@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use base::Digest;
 use base::digest::{hex, unhex};
-use base::id::{ApprovalId, CheckpointId, EndpointId, JobId, KeyId, ReceiptId, SessionId};
+use base::id::{ApprovalId, CheckpointId, EgressId, EndpointId, JobId, KeyId, ReceiptId, SessionId};
 use base::names::Name;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vault::{KeyScope, ObjectName, WrappedKey};
@@ -364,6 +364,26 @@ records! {
         /// Hours since 1970 with their bytes.
         hours: Vec<(u64, u64)>,
     } owner |r| r.tenant.as_ref(), keyed |r| r.account.clone();
+
+    /// A place outside that jobs of a tenant may reach.
+    pub struct NamedEgress in "named_egress" ("name"), v 1, key Name {
+        /// Tenant.
+        tenant: Name,
+        /// Name.
+        name: Name,
+        /// What its bytes count as at the relay; another where the name is given again.
+        id: EgressId,
+        /// A host's name in lower case, or an address.
+        host: String,
+        /// The port.
+        port: u16,
+        /// How near it may be, as the relay says it.
+        reach: String,
+        /// Bytes that may leave by it within a day; none: as of every principal.
+        cap: Option<u64>,
+        /// When it was made, Unix milliseconds.
+        created_ms: u64,
+    } owner |r| Some(&r.tenant), keyed |r| r.name.clone();
 
     /// A service that may call the management plane with certificates of its own. Its name is never given to another.
     pub struct Service in "service" ("name"), v 1, key Name {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use base::id::JobId;
+use base::names::Name;
 use base::wire::lp;
 use base::{Digest, Hasher, sha256};
 use ops::warden::{EndCause, Exit};
@@ -151,7 +152,17 @@ impl RunConfig<'_> {
             set(name, threads.clone());
         }
         set("CUBLAS_WORKSPACE_CONFIG", ":4096:8".into());
-        set("HF_HUB_OFFLINE", "1".into());
+        if self.spec.egress.is_empty() {
+            set("HF_HUB_OFFLINE", "1".into());
+        } else {
+            // As ordinary programs are told of a proxy; they verify the far end themselves.
+            let proxy = format!("http://127.0.0.1:{}", ops::relay::PORT);
+            for name in ["https_proxy", "HTTPS_PROXY"] {
+                set(name, proxy.clone());
+            }
+            let names: Vec<&str> = self.spec.egress.iter().map(Name::as_str).collect();
+            set("STRONGROOM_EGRESS", names.join(" "));
+        }
         env
     }
 

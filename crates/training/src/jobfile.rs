@@ -35,6 +35,8 @@ pub struct JobSpec {
     pub checkpoints: CheckpointPolicy,
     /// What the job may use.
     pub resources: Resources,
+    /// Egresses of the tenant that it uses, by name.
+    pub egress: Vec<Name>,
     /// How it is kept apart from others.
     pub isolation: IsolationClass,
     /// Name of the file, for messages.
@@ -233,6 +235,8 @@ struct RawJob {
     command: Spanned<Vec<String>>,
     code: Spanned<String>,
     image: Spanned<String>,
+    #[serde(default)]
+    egress: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -314,6 +318,7 @@ impl JobSpec {
             hyperparameters: hyperparameters(&p, &raw.hyperparameters)?,
             checkpoints: checkpoints(&p, raw.checkpoints.as_ref())?,
             resources: self::resources(&p, &resources)?,
+            egress: egress(&p, &raw.job.egress)?,
             isolation: isolation(&p, raw.isolation.as_ref())?,
             file: file.to_owned(),
             places,
@@ -410,6 +415,21 @@ fn image(p: &Place<'_>, at: &Spanned<String>) -> Result<ImageRef, JobFileError> 
         "oci" => Ok(ImageRef::Oci { path, digest }),
         _ => Err(refuse()),
     }
+}
+
+fn egress(p: &Place<'_>, raw: &[Spanned<String>]) -> Result<Vec<Name>, JobFileError> {
+    let mut names: Vec<Name> = Vec::new();
+    for at in raw {
+        let name = p.name(at, "job.egress")?;
+        if names.contains(&name) {
+            return Err(p.refuse(at, "job.egress", "it stands twice"));
+        }
+        if names.len() >= limits::EGRESSES_MAX {
+            return Err(p.refuse(at, "job.egress", format!("at most {} egresses", limits::EGRESSES_MAX)));
+        }
+        names.push(name);
+    }
+    Ok(names)
 }
 
 fn inputs(

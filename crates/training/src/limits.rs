@@ -10,6 +10,8 @@ pub const COMMAND_WORD_MAX: usize = 4096;
 pub const CHANNELS_MAX: usize = 10;
 /// The channel of a model in quarantine, in a job that measures it.
 pub const QUARANTINED_CHANNEL: &str = "model";
+/// Most egresses of a job; what `ops` carries.
+pub const EGRESSES_MAX: usize = 8;
 /// Most hyperparameters: a run has 96 variables; 10 channels, these, and [`VARIABLES_FIXED_MAX`] fit.
 pub const HYPERPARAMETERS_MAX: usize = 40;
 /// Most variables that do not come from the job file: 96 - 10 - 40 = 46.

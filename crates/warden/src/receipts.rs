@@ -174,6 +174,7 @@ mod tests {
                 cwd: Text::default(),
                 profile: Profile::Training,
                 wall_time_s: 1,
+                egress: false,
             },
             Operation::Signal { run: 1, signal: Signal::Term },
             Operation::Freeze { run: 1 },

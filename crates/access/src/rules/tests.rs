@@ -363,6 +363,8 @@ fn in_safe_mode_nothing_is_used_or_changed() {
         "key.revoke",
         "service.revoke",
         "revocation.create",
+        "egress.named",
+        "egress.delete",
         "grant.revoke",
         "passkey.revoke",
         "session.revoke",

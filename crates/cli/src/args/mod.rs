@@ -1,5 +1,6 @@
 //! The command line: text to plain structures. Parsing has no side effect; commands do the rest.
 
+mod egress;
 mod intake;
 mod node;
 mod nouns;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use egress::EgressCommand;
 pub(crate) use intake::{FactArgs, ImportArgs, IntakeCommand};
 pub(crate) use node::NodeCommand;
 pub(crate) use nouns::*;
@@ -215,6 +217,9 @@ pub(crate) enum Command {
     /// What is not to be used any more: models, data sets, files
     #[command(subcommand)]
     Revocation(RevocationCommand),
+    /// Egresses: named places outside that jobs may reach, and nothing else
+    #[command(subcommand)]
+    Egress(EgressCommand),
     /// API keys
     #[command(subcommand)]
     Key(KeyCommand),

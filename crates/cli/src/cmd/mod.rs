@@ -8,7 +8,8 @@ pub(crate) mod completion;
 pub(crate) mod dataset;
 pub(crate) mod dev;
 pub(crate) mod doctor;
-pub(crate) mod endpoint;
+pub(crate) mod egress;
+mod endpoint;
 pub(crate) mod explain;
 pub(crate) mod help;
 pub(crate) mod image;
@@ -77,6 +78,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Bom(command) => bom::run(&session, command)?,
         Command::Endpoint(command) => endpoint::run(&session, command)?,
         Command::Revocation(command) => revocation::run(&session, command)?,
+        Command::Egress(command) => egress::run(&session, command)?,
         Command::Key(command) => key::run(&session, command)?,
         Command::Access(command) => access::run(&session, command)?,
         Command::Policy(command) => policy::run(&session, command)?,

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use access::egress::{Book, Change};
-use base::Timestamp;
 use base::config::Egress as Caps;
 use base::id::KeyId;
 use base::names::Name;
+use base::{ByteSize, Timestamp};
 use ops::List;
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use ops::lease::{Grant, Grants, Use, Uses};
@@ -21,7 +21,7 @@ use store::StoreError;
 use store::meta::Tx;
 use store::records::{ApiKey, KeyUse};
 
-use super::{Whose, hour, over};
+use super::{EGRESS, Whose, hour, over};
 use crate::Fail;
 use crate::clock::now;
 use crate::node::{Node, correlation, store_fail};
@@ -66,22 +66,26 @@ impl Sender {
     /// Whose a key is; none where nobody's.
     fn owner(self, node: &Node, key: u128) -> Result<Option<Owner>, Fail> {
         if self == Self::Relay {
-            let platform = |name: &str| Owner {
-                actor: format!("platform:{name}"),
-                tenant: None,
+            let owner = |actor: String, tenant, name: &str| Owner {
+                actor,
+                tenant,
                 asset: ("egress", name.to_owned()),
+                cap: None,
             };
             return Ok(match key {
-                LOGIN_KEY => Some(platform("login")),
-                PROBE_KEY => Some(platform("probe")),
-                _ => None,
+                LOGIN_KEY => Some(owner("platform:login".to_owned(), None, "login")),
+                PROBE_KEY => Some(owner("platform:probe".to_owned(), None, "probe")),
+                _ => node.relay.owner(key).map(|(tenant, name, cap)| Owner {
+                    cap,
+                    ..owner(format!("{EGRESS}{name}"), Some(tenant), &name)
+                }),
             });
         }
         let id = KeyId::from_bits(key);
         let stored = node.meta.read(|tx| tx.find::<ApiKey>(&id)).map_err(store_fail)?;
         let Some(KeyUse::Endpoint { tenant, .. }) = stored.map(|s| s.record.scope) else { return Ok(None) };
         let asset = ("api_key", id.to_string());
-        Ok(Some(Owner { actor: format!("key:{id}"), tenant: Some(tenant), asset }))
+        Ok(Some(Owner { actor: format!("key:{id}"), tenant: Some(tenant), asset, cap: None }))
     }
 
     fn told(self, node: &Node) -> &Granting {
@@ -126,6 +130,8 @@ struct Owner {
     actor: String,
     tenant: Option<Name>,
     asset: (&'static str, String),
+    /// The cap on it alone; none: as of every principal.
+    cap: Option<ByteSize>,
 }
 
 /// What is known of one key.
@@ -279,7 +285,10 @@ impl Books {
         }
         let Some(owner) = self.of.owner(node, told.key)? else { return Ok(None) };
         let (book, change) = Book::adopt(told.used, told.left, hour);
-        let accounts = Whose::all(&node.config.egress, &owner.actor, owner.tenant.as_ref());
+        let mut accounts = Whose::all(&node.config.egress, &owner.actor, owner.tenant.as_ref());
+        if let (Some(cap), Some(own)) = (owner.cap, accounts.first_mut()) {
+            own.cap = cap;
+        }
         Ok(Some((Known { epoch: told.epoch, book, owner, accounts, refused: None }, change)))
     }
 

@@ -13,8 +13,8 @@ use super::{BodyReader, LineSender, Pass, Reply, page};
 use crate::auth::Principal;
 use crate::node::Node;
 use crate::{
-    Fail, auditlog, datasets, egress, endpoints, images, imports, intake, jobs, keys, machine, models,
-    people, policies, posture, recovery, releases, revocations, services, status, tenants, trust,
+    Fail, auditlog, datasets, egress, egresses, endpoints, images, imports, intake, jobs, keys, machine,
+    models, people, policies, posture, recovery, releases, revocations, services, status, tenants, trust,
 };
 
 /// The API's own description, made once: it takes milliseconds.
@@ -156,6 +156,15 @@ fn rest(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
         }
         "image.show" => json(&images::show(node, &call.tenant()?, call.params.need("digest")?)?),
         "egress.list" => paged(call, |page| egress::list(node, principal, page))?,
+        "egress.create" => {
+            json(&egresses::create(node, principal, &call.tenant()?, &body::<api::EgressCreate>(bytes)?)?)
+        }
+        "egress.named" => {
+            let tenant = call.tenant()?;
+            paged(call, |page| egresses::list(node, &tenant, page))?
+        }
+        "egress.show" => json(&egresses::show(node, &call.tenant()?, &call.named()?)?),
+        "egress.delete" => json(&egresses::delete(node, principal, &call.tenant()?, &call.named()?)?),
         "posture.run" => json(&posture::run(node, principal)?),
         "posture.show" => json(&posture::show(node)?),
         other => return Err(Fail::internal("an endpoint without a handler", other)),

@@ -24,7 +24,7 @@ use super::handlers::{Call, Input, handle, json};
 use crate::auth::{Identity, Principal};
 use crate::clock::now;
 use crate::node::store_fail;
-use crate::{Fail, datasets, endpoints, images, intake, jobs, keys, people, policies, tenants};
+use crate::{Fail, datasets, egresses, endpoints, images, intake, jobs, keys, people, policies, tenants};
 
 /// The header, as `HeaderMap` names it.
 const HEADER: &str = "idempotency-key";
@@ -158,6 +158,10 @@ fn again(call: &Call<'_>, made: &str) -> Result<Reply, Fail> {
         "job.run" => Ok(json(&jobs::show(node, &tenant, made)?)),
         "endpoint.deploy" => Ok(json(&endpoints::deployed(node, &tenant, made)?)),
         "key.create" => Ok(json(&keys::show(node, &tenant, made)?)),
+        "egress.create" => {
+            let name: Name = made.parse().map_err(|_| Fail::not_found("egress", made))?;
+            Ok(json(&egresses::show(node, &tenant, &name)?))
+        }
         _ => Ok(json(&imported(call, &tenant, made)?)),
     }
 }

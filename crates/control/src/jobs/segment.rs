@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base::Timestamp;
 use base::id::RunId;
+use base::names::Name;
 use ops::List;
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use ops::porter::{Request, TicketKind, Told};
@@ -24,7 +25,7 @@ use crate::clock::{now, random};
 use crate::images::Programs;
 use crate::node::Node;
 use crate::run::{FileRef, InputPlan, Purpose, Run, RunEvent, porter_refused, text};
-use crate::{Fail, revocations};
+use crate::{Fail, egresses, revocations};
 
 /// How often a segment looks at its clock.
 const TICK: Duration = Duration::from_millis(100);
@@ -181,6 +182,10 @@ impl Segment {
                 .detail("run", &self.chain.run.to_string())
                 .detail("segment", &self.job.segments.len().to_string())
                 .because(&self.headline());
+        if !self.spec.egress.is_empty() {
+            let names: Vec<&str> = self.spec.egress.iter().map(Name::as_str).collect();
+            event = event.detail("egress", &names.join(" "));
+        }
         if let Some(from) = &self.from {
             event = event
                 .detail("checkpoint", &from.version.to_string())
@@ -256,8 +261,23 @@ impl Segment {
             max_files: CHECKPOINT_FILES,
         };
         run.ask(&watch, None)?;
-        run.start(self.operation()?)?;
+        self.launch(node, &mut run)?;
         Ok(run)
+    }
+
+    /// Starts the workload, and opens to it what its file names.
+    fn launch(&self, node: &Node, run: &mut Run) -> Result<(), Fail> {
+        // As they stand now: one that was deleted since the job was submitted is a reason not to start.
+        let opened = egresses::of_run(node, &self.job.tenant, &self.spec.egress)?;
+        let listening = run.start(self.operation()?)?;
+        if let Some(socket) = listening {
+            run.open(opened.clone(), socket)?;
+            // Of one that was deleted in between nothing was open yet that its end could have ended.
+            if egresses::of_run(node, &self.job.tenant, &self.spec.egress)? != opened {
+                return Err(Fail::conflict("an egress of this job was made anew while it started"));
+            }
+        }
+        Ok(())
     }
 
     fn limits(&self) -> Limits {
@@ -297,6 +317,7 @@ impl Segment {
             cwd: text(DIR_CODE)?,
             profile: Profile::Training,
             wall_time_s: u32::try_from(left_s).unwrap_or(u32::MAX),
+            egress: !self.spec.egress.is_empty(),
         })
     }
 

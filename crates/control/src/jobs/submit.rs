@@ -24,7 +24,7 @@ use crate::clock::{now, random};
 use crate::images::Programs;
 use crate::keeper::keeper_scope;
 use crate::node::{Node, correlation, store_fail};
-use crate::{Fail, datasets, revocations};
+use crate::{Fail, datasets, egresses, revocations};
 
 // What the API's description says of a job file holds.
 const _: () = assert!(api::shape::JOB_FILE_MAX == training::limits::JOB_FILE_MAX);
@@ -81,6 +81,11 @@ fn accept(
 ) -> Result<Job, Fail> {
     room(node, tenant)?;
     let spec = read(node, tenant, request, measures.is_some())?;
+    if measures.is_some() && !spec.egress.is_empty() {
+        return Err(Fail::invalid("a job that measures a model in quarantine reaches nothing outside")
+            .help("leave `egress` out of its job file"));
+    }
+    egresses::may_use(node, principal, tenant, &spec.egress)?;
     let image = match &spec.image {
         ImageRef::Host => None,
         ImageRef::Directory { digest, .. } | ImageRef::Oci { digest, .. } => Some(*digest),
@@ -122,15 +127,7 @@ fn accept(
         ended_ms: None,
     };
     let cor = correlation()?;
-    let mut event = Event::new(EventKind::JobSubmit, Phase::Intent, Outcome::Unknown, at.as_millis(), cor)
-        .tenant(tenant.as_str())
-        .by(principal)
-        .asset("job", &id.to_string(), Some(job.contract))
-        .detail("name", job.name.as_str())
-        .detail("image", &programs.name());
-    for (name, digest) in &job.contract_parts {
-        event = event.detail(name, &digest.hex());
-    }
+    let event = event(&job, &spec, &programs, cor).by(principal);
     node.keeper.audited(event, || {
         let slot = Slot::take(node, tenant, id, job.state, Why::Run)?;
         node.keeper.create_scope(keeper_scope(&KeyScope::Job(tenant.clone(), id)), cor)?;
@@ -144,6 +141,24 @@ fn accept(
         supervise(slot, &job)
     })?;
     Ok(job)
+}
+
+/// What is to be logged of it.
+fn event(job: &Job, spec: &JobSpec, programs: &Programs, correlation: u128) -> Event {
+    let mut event =
+        Event::new(EventKind::JobSubmit, Phase::Intent, Outcome::Unknown, job.submitted_ms, correlation)
+            .tenant(job.tenant.as_str())
+            .asset("job", &job.id.to_string(), Some(job.contract))
+            .detail("name", job.name.as_str())
+            .detail("image", &programs.name());
+    if !spec.egress.is_empty() {
+        let names: Vec<&str> = spec.egress.iter().map(Name::as_str).collect();
+        event = event.detail("egress", &names.join(" "));
+    }
+    for (name, digest) in &job.contract_parts {
+        event = event.detail(name, &digest.hex());
+    }
+    event
 }
 
 /// The digests that a contract is made of, by name, and the digest of them all.

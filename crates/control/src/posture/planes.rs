@@ -4,7 +4,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use store::records::{Endpoint, EndpointState, Job, JobState};
+use ops::relay::Reach;
+use store::records::{Endpoint, EndpointState, Job, JobState, NamedEgress};
 
 use super::probes::Seen;
 use crate::Fail;
@@ -39,11 +40,17 @@ pub(super) fn apart(node: &Arc<Node>) -> Result<Seen, Fail> {
             Vec::new(),
         ));
     }
+    let named = node.every::<NamedEgress>(|_| true)?;
+    let near: Vec<String> = named
+        .iter()
+        .filter(|egress| egress.reach == Reach::Node.name())
+        .map(|egress| format!("{}/{}", egress.tenant, egress.name))
+        .collect();
     if all == 0 {
         return Ok(Seen::Unknown("nothing has run yet whose network could be looked at".to_owned()));
     }
     Ok(Seen::Holds(
-        "planes have listeners of their own, storage is files of control alone, and no sandbox reaches any"
+        "planes have listeners of their own, storage is files of control alone, and no sandbox reaches any but by a named egress"
             .to_owned(),
         vec![
             format!(
@@ -55,6 +62,12 @@ pub(super) fn apart(node: &Arc<Node>) -> Result<Seen, Fail> {
                 management.as_deref().unwrap_or("on the local socket alone")
             ),
             format!("storage: {} with mode {:o}", storage.display(), mode & 0o777),
+            format!(
+                "{} named egresses, by which jobs that name them reach one place each through the relay; those that may \
+                 lead to this node: {}",
+                named.len(),
+                if near.is_empty() { "none".to_owned() } else { near.join(", ") }
+            ),
         ],
     ))
 }

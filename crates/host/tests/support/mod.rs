@@ -121,6 +121,7 @@ pub(crate) fn try_start(
         cpu_milli: 2000,
         memory_bytes: setting.memory,
         scratch_bytes: setting.scratch,
+        listens: None,
     };
     match sandbox::start(&spec, &groups.work) {
         Ok(sandbox) => Ok(Running { sandbox, groups, output }),

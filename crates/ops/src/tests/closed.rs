@@ -51,6 +51,7 @@ fn operations() -> Vec<Operation> {
             cwd: Text::clip("/opt/ml/code"),
             profile: Profile::Training,
             wall_time_s: 60,
+            egress: true,
         },
         Operation::Signal { run: 1, signal: Signal::Usr1 },
         Operation::Freeze { run: 1 },

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Append only; never edit one that was released.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     "
     CREATE TABLE generation (
         one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -85,6 +85,10 @@ const MIGRATIONS: [&str; 6] = [
         PRIMARY KEY (owner, digest)) STRICT, WITHOUT ROWID;
     CREATE TABLE intake (owner TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, rev INTEGER NOT NULL,
         doc TEXT NOT NULL, PRIMARY KEY (owner, name, number)) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE named_egress (owner TEXT NOT NULL, name TEXT NOT NULL, rev INTEGER NOT NULL, doc TEXT NOT NULL,
+        PRIMARY KEY (owner, name)) STRICT, WITHOUT ROWID;
 ",
 ];
 

@@ -87,6 +87,23 @@ fn channels_and_hyperparameters_never_share_a_variable() {
     assert!(error("[inputs]\n", channels).contains("same variable"));
 }
 
+#[test]
+fn egresses_are_named_once_and_few() {
+    let with = |list: &str| {
+        let text = GOOD.replacen("image = \"host\"", &format!("image = \"host\"\negress = {list}"), 1);
+        JobSpec::parse("job.toml", &text)
+    };
+    assert!(JobSpec::parse("job.toml", GOOD).unwrap().egress.is_empty());
+    let names = with("[\"hub\", \"mirror\"]").unwrap().egress;
+    assert_eq!(names.iter().map(Name::as_str).collect::<Vec<_>>(), ["hub", "mirror"]);
+    let many = format!("[{}]", (0..9).map(|n| format!("\"e{n}\"")).collect::<Vec<_>>().join(", "));
+    for (list, says) in
+        [("[\"hub\", \"hub\"]", "twice"), ("[\"../x\"]", "egress"), (many.as_str(), "at most 8")]
+    {
+        assert!(with(list).unwrap_err().to_string().contains(says), "{list}");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn parsing_any_text_ends_without_a_panic(text in "\\PC{0,200}", cut in 0usize..600) {

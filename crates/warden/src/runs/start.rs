@@ -21,7 +21,8 @@ const NAME: &str = "start";
 
 impl Runs {
     pub(super) fn start(&mut self, operation: &Operation) -> Result<Reply, WardenError> {
-        let Operation::Start { run: id, image, program, env, cwd, profile, wall_time_s } = operation else {
+        let Operation::Start { run: id, image, program, env, cwd, profile, wall_time_s, egress } = operation
+        else {
             return Err(state(NAME, "the order is another"));
         };
         let settings = &self.settings;
@@ -42,15 +43,19 @@ impl Runs {
             Profile::Inference => seccomp::Profile::Inference,
         };
         run.check_image(image, program, settings.allow_host_image)?;
-        let (work, exit) = match program {
+        let (work, given) = match program {
             Program::Command { argv } => {
                 let argv: Vec<CString> = argv.iter().map(|a| text(a)).collect::<Result<_, _>>()?;
                 if argv.is_empty() {
                     return Err(WardenError::Invalid("there is no command".to_owned()));
                 }
-                run.launch(Command::Inside(argv), None, env, text(cwd)?, profile)?
+                let listens = egress.then_some(ops::relay::PORT);
+                run.launch(Command::Inside(argv), (None, listens), env, text(cwd)?, profile)?
             }
             Program::Runtime { endpoint, name } => {
+                if *egress {
+                    return Err(WardenError::Invalid("the runtime asks for no egress".to_owned()));
+                }
                 if run.kind != RunKind::Serving {
                     return Err(state(NAME, "only a serving run has the runtime"));
                 }
@@ -63,7 +68,7 @@ impl Runs {
                     text(name)?,
                 ];
                 let command = Command::Platform(&settings.runtime, arguments);
-                match run.launch(command, Some(&listener), env, text(cwd)?, profile) {
+                match run.launch(command, (Some(&listener), None), env, text(cwd)?, profile) {
                     Ok(made) => {
                         run.socket = Some(path);
                         made
@@ -86,7 +91,7 @@ impl Runs {
         if let Some(path) = run.socket.clone() {
             self.supersede(*id, &path);
         }
-        Ok(Reply::Now(Response::Done {}, vec![exit]))
+        Ok(Reply::Now(Response::Done {}, given))
     }
 
     /// Ends the runs that served at this socket before: their control is gone, so nobody else would end them.
@@ -125,15 +130,15 @@ impl Run {
         }
     }
 
-    /// Starts the sandbox; the second value is the pipe on which its end will be told.
+    /// Starts the sandbox; the second value is the pipe on which its end will be told, and the socket that listens in it.
     fn launch(
         &self,
         command: Command<'_>,
-        listener: Option<&OwnedFd>,
+        (listener, listens): (Option<&OwnedFd>, Option<u16>),
         env: Vec<CString>,
         cwd: CString,
         profile: seccomp::Profile,
-    ) -> Result<(Work, OwnedFd), WardenError> {
+    ) -> Result<(Work, Vec<OwnedFd>), WardenError> {
         let Some(output) = &self.output else { return Err(state(NAME, "the run was started before")) };
         let (mut image, mut inputs) = (None, Vec::new());
         for input in &self.inputs {
@@ -156,13 +161,15 @@ impl Run {
             cpu_milli: self.limits.cpu_milli,
             memory_bytes: self.limits.memory_bytes,
             scratch_bytes: self.limits.scratch_bytes,
+            listens,
         };
         let (reader, exit) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(HostError::at("make a pipe"))?;
         let filter = Filter::new(profile);
         let expected = Expected { ids: self.ids, calls: filter.allowed(), filter: filter.digest() };
-        let sandbox = host::sandbox::start(&spec, &self.groups.work)?;
-        Ok((Work { sandbox, expected, exit, deadline_ms: 0, out_of_time: false, frozen: false }, reader))
+        let mut sandbox = host::sandbox::start(&spec, &self.groups.work)?;
+        let given = std::iter::once(reader).chain(sandbox.take_listening()).collect();
+        Ok((Work { sandbox, expected, exit, deadline_ms: 0, out_of_time: false, frozen: false }, given))
     }
 }
 

@@ -86,6 +86,7 @@ pub(super) fn start(run: u128, script: &str, wall_time_s: u32) -> Operation {
         cwd: Text::clip("/opt/ml/code"),
         profile: Profile::Training,
         wall_time_s,
+        egress: false,
     }
 }
 
@@ -161,6 +162,7 @@ fn serve(control: &Control, run: u128) -> Vec<OwnedFd> {
         cwd: Text::clip("/"),
         profile: Profile::Inference,
         wall_time_s: 20,
+        egress: false,
     })
 }
 

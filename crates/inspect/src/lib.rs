@@ -65,12 +65,21 @@ pub fn head_len(first: &[u8]) -> Option<u64> {
     safetensors::head_len(first)
 }
 
+/// Whether a reader of HDF5 would find a file at this place of another one, by the bytes that stand there. Who inspects a
+/// file by its first bytes asks this of what it passes over, and gives all of the file where it is so.
+pub fn begins_elsewhere(at: u64, bytes: &[u8]) -> bool {
+    at >= 512 && (at / 512).is_power_of_two() && at.is_multiple_of(512) && bytes.starts_with(hdf5::MAGIC)
+}
+
 /// Inspects a file of `len` bytes by its first ones, at least [`head_len`] of them, and its last ones, at least
 /// [`TAIL`]. `None` where that is not enough to tell.
 pub fn inspect_head(name_hint: &str, head: &[u8], len: u64, tail: &[u8], limits: &Limits) -> Option<Report> {
     let limits = Limits { measure: false, ..limits.clone() };
     let needed = head_len(head)?;
-    let unread = sniff::refused(head).is_some() || unpack::Packed::of(head).is_some();
+    let unread = sniff::refused(head).is_some()
+        || unpack::Packed::of(head).is_some()
+        || hdf5::is_behind_something(head)
+        || sniff::refused_model(head).is_some();
     if unread
         || needed > cursor::offset(head.len())
         || pickle::wants_more(&pickle::scan(head, 0, pickle::Place::Bare, &limits))
@@ -90,8 +99,10 @@ pub const TAIL: usize = zip::END_MAX;
 fn inspect_within(name_hint: &str, bytes: &[u8], limits: &Limits, place: &mut Place) -> Report {
     let claim = sniff::claim(name_hint);
     let mut report = inspect_content(claim, name_hint, bytes, limits, place);
-    if sniff::is_hdf5_behind(bytes) {
-        let what = format!("content is {} with an HDF5 file behind it", report.format.as_str());
+    // What a reader that looks elsewhere than at the beginning would find. Of an archive every member was looked at.
+    let archive = report.risks().any(|risk| risk == Risk::Archive);
+    if !bytes.starts_with(b"PK") && !archive && hdf5::is_behind_something(bytes) {
+        let what = format!("content is {} and an HDF5 file behind it", report.format.as_str());
         report.push(Finding::new(&report::POLYGLOT, 0, what));
     }
     judge(name_hint, bytes, &mut report);
@@ -104,7 +115,7 @@ fn judge(name_hint: &str, tail: &[u8], report: &mut Report) {
     // A reader of ZIP begins at the end and does not look at the rest. Of an archive every member was looked at.
     let zip = matches!(
         report.format,
-        Format::TorchZip | Format::Npz | Format::Keras | Format::Other("zip" | "skops" | "unknown")
+        Format::TorchZip | Format::Keras | Format::Npz | Format::Other("zip" | "skops" | "unknown")
     );
     let archive = report.risks().any(|risk| risk == Risk::Archive);
     if !zip && !archive && report.verdict < Verdict::Refuse && zip::ends_like_one(tail) {

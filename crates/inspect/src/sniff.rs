@@ -1,6 +1,5 @@
 //! Formats that are refused, told apart so that the explanation helps; and what a file's extension claims.
 
-use crate::hdf5;
 use crate::proto::{self, Value};
 use crate::report::Format;
 
@@ -134,11 +133,6 @@ pub(crate) fn claim(name: &str) -> Claim {
         | "mlmodel" | "engine" | "plan" | "mar" | "nemo" | "torchscript" => Claim::Never,
         _ => Claim::Nothing,
     }
-}
-
-/// Whether a reader of HDF5 would find a file behind a block of the user.
-pub(crate) fn is_hdf5_behind(bytes: &[u8]) -> bool {
-    !bytes.starts_with(b"PK") && hdf5::is_behind_something(bytes)
 }
 
 /// A file beside a SavedModel that only its name tells.

@@ -27,4 +27,4 @@ mod server;
 mod upstream;
 
 pub use error::GatewayError;
-pub use server::run;
+pub use server::{Process, run};

@@ -52,21 +52,32 @@ pub(crate) struct Shared {
     pub(crate) refusals: AtomicU64,
 }
 
+/// Whose the process is in which a gateway runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Process {
+    /// The gateway's own: it gives up the network, but for its listener, for good.
+    Own,
+    /// Somebody's who goes on to connect, as a test does. Nothing of the product runs it so.
+    Shared,
+}
+
 /// Serves until SIGTERM or SIGINT, then ends what is under way and returns.
 ///
 /// # Errors
 /// [`GatewayError`], before anything is served.
-pub fn run(config: Config) -> Result<(), GatewayError> {
-    // While there is one thread. It is called, and calls nobody by the network.
-    host::seal::connects_nowhere()?;
+pub fn run(config: Config, process: Process) -> Result<(), GatewayError> {
+    if process == Process::Own {
+        // While there is one thread. It is called, and calls nobody by the network.
+        host::seal::connects_nowhere()?;
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(GatewayError::System)?;
-    let result = runtime.block_on(serve(config));
+    let result = runtime.block_on(serve(config, process));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
-async fn serve(config: Config) -> Result<(), GatewayError> {
+async fn serve(config: Config, process: Process) -> Result<(), GatewayError> {
     let file = |path: std::path::PathBuf| move |source| GatewayError::File { path, source };
     let dir = config.gateway_dir();
     let ca = NodeCa::open(Purpose::Gateway, &dir, &config.node, config.mode, clock::now())?;
@@ -76,8 +87,10 @@ async fn serve(config: Config) -> Result<(), GatewayError> {
         Listener::bind(&config.gateway.listen, &[&config.node], ca, Some(clients), clock::now, BOUNDS)
             .await?;
     let address = listener.address();
-    // No other socket of the network will be made.
-    host::seal::makes_no_sockets()?;
+    if process == Process::Own {
+        // No other socket of the network will be made.
+        host::seal::makes_no_sockets()?;
+    }
 
     let recorder = Recorder::start(config.keeper_socket()).map_err(GatewayError::System)?;
     let policy_socket = push::bind(&config.gateway_socket()).map_err(file(config.gateway_socket()))?;

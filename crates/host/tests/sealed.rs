@@ -78,6 +78,13 @@ fn main() -> ExitCode {
         println!("{}", attempts(sealed, target).join(", "));
         return ExitCode::SUCCESS;
     }
+    if args.iter().any(|arg| arg == "--list") {
+        // A runner also asks for the ignored ones alone: there are none.
+        if !args.iter().any(|arg| arg == "--ignored") {
+            println!("what is given up stays given up: test");
+        }
+        return ExitCode::SUCCESS;
+    }
     let target = TcpListener::bind(LOOPBACK).unwrap();
     let at = target.local_addr().unwrap();
     let all = [

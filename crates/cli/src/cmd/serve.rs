@@ -38,7 +38,8 @@ pub(crate) fn control(args: &ConfigArgs) -> Result<Exit, Failure> {
 /// Runs the gateway until it is told to end.
 pub(crate) fn gateway(args: &ConfigArgs) -> Result<Exit, Failure> {
     keep_to_itself()?;
-    gateway::run(read_config(&args.config)?).map_err(|e| Failure::explain(&e, Exit::Failed))?;
+    gateway::run(read_config(&args.config)?, gateway::Process::Own)
+        .map_err(|e| Failure::explain(&e, Exit::Failed))?;
     Ok(Exit::Done)
 }
 

@@ -144,7 +144,9 @@ impl Node {
     /// With the gateway as a thread of the test.
     pub(crate) fn start(model: &Model, with_keeper: bool) -> Self {
         Self::with(model, with_keeper, |config, _| {
-            std::thread::spawn(move || strongroom_gateway::run(config).unwrap());
+            std::thread::spawn(move || {
+                strongroom_gateway::run(config, strongroom_gateway::Process::Shared).unwrap()
+            });
             None
         })
     }

@@ -45,7 +45,7 @@ impl Place {
         let (state, installed) = (&self.root, self.root.join("installed"));
         let text = format!(
             "version = 1\nmode = \"production\"\nnode = \"n\"\nstate = {state:?}\nprograms = {installed:?}\n[users]\n\
-             keeper = 1\ncontrol = 2\ngateway = 3\noperator = 0\n[gateway]\nlisten = \"127.0.0.1:0\"\n[jobs]\n\
+             keeper = 1\ncontrol = 2\ngateway = 3\nrelay = 4\noperator = 0\n[gateway]\nlisten = \"127.0.0.1:0\"\n[jobs]\n\
              [release]\nkeys = {keys:?}\nthreshold = 2\n"
         );
         Releases::open(&Config::parse("test", &text).unwrap(), true).unwrap()
@@ -243,7 +243,7 @@ fn a_directory_that_others_write_or_a_damaged_state_stops_the_node() {
         let (state, installed) = (&place.root, place.root.join("installed"));
         let text = format!(
             "version = 1\nmode = \"{mode}\"\nnode = \"n\"\nstate = {state:?}\nprograms = {installed:?}\n[users]\n\
-             keeper = 1\ncontrol = 2\ngateway = 3\noperator = 0\n[gateway]\nlisten = \"127.0.0.1:0\"\n[jobs]\n{more}"
+             keeper = 1\ncontrol = 2\ngateway = 3\nrelay = 4\noperator = 0\n[gateway]\nlisten = \"127.0.0.1:0\"\n[jobs]\n{more}"
         );
         Config::parse("test", &text).unwrap()
     };

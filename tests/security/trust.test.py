@@ -139,7 +139,7 @@ def who_is_no_longer_named_counts_no_longer(t):
 
 def the_probes_hold_it_up(t):
     found = {c["id"]: c for c in t.node.run("-o", "json", "posture", "run").json()["controls"]}
-    for name in ("IN-3", "IN-9"):
+    for name in ("IN-3", "IN-4", "IN-9"):
         check(found[name]["status"] == "pass", found[name])
     check("positive control" in json.dumps(found["IN-3"]) and "below" in json.dumps(found["IN-9"]), found["IN-3"])
 

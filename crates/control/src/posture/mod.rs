@@ -1,6 +1,7 @@
 //! Posture: probes of the controls, run on the live platform. A control passes only if its probe ran and saw it.
 
 mod egress;
+mod formats;
 mod host;
 mod identities;
 mod intake;

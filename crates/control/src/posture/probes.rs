@@ -49,6 +49,7 @@ pub(super) const ALL: &[(&str, Probe)] = &[
     ("AU-2", tampered_log),
     ("AU-10", own_entry),
     ("IN-3", super::models::verified_before_use),
+    ("IN-4", super::formats::inspected),
     ("IN-5", super::intake::in_order),
     ("IN-8", super::models::data_sets),
     ("IN-9", super::models::no_way_back),

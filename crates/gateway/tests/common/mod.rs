@@ -145,7 +145,7 @@ impl Node {
     pub(crate) fn start(model: &Model, with_keeper: bool) -> Self {
         Self::with(model, with_keeper, |config, _| {
             std::thread::spawn(move || {
-                strongroom_gateway::run(config, strongroom_gateway::Process::Shared).unwrap()
+                strongroom_gateway::run(config, strongroom_gateway::Process::Shared).unwrap();
             });
             None
         })

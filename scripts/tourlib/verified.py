@@ -48,7 +48,7 @@ def scene_18(tour):
     did("somebody offers a model that is a program: a pickle that calls posix.system")
     say(f"          {finding['code']} at byte {finding['offset']}: {finding['explanation']}")
     say(f"          what to do: {finding['remedy']}")
-    refused = tour.run("-o", "json", "model", "import", "evil", evil, "--tenant", "acme", expect=3).error()
+    refused = tour.run("-o", "json", "model", "import", "evil", evil, "--source", "an unknown sender", "--tenant", "acme", expect=3).error()
     saw(f"it does not come in: {refused['what']}")
     (ann, ann_public), (eve, _) = key(tour, "ann"), key(tour, "eve")
     path = policy(tour, 1, ann=ann_public)

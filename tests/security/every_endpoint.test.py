@@ -22,6 +22,19 @@ import api
 told = [api.ask(sys.argv[1], *request) for request in json.load(sys.stdin)]
 json.dump([[a.status, a.headers, a.text] for a in told], sys.stdout)
 """
+# What the node itself signed counts, so that what is served stays so.
+TRUST = """schema = "strongroom.trust-policy/1"
+tenant = "acme"
+version = 1
+[[signer]]
+principal = "node"
+models = ["*"]
+keys = ['''
+{key}''']
+[[rule]]
+models = ["*"]
+signatures = 1
+"""
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "BREW", "get")
 
 
@@ -42,6 +55,10 @@ class Both:
         node.ok("endpoint", "deploy", "lin", "lin@1", "--tenant", "acme")
         lin = work.write(node.path("lin-of-another", "model.onnx"), work.onnx(work.WEIGHTS))
         node.ok("model", "import", "lin", lin, "--tenant", "acme", "--source", "by hand")
+        node.ok("model", "export", "lin@1", node.path("out"), "--tenant", "acme")
+        with open(node.path("out", "model.pub.pem")) as key:
+            work.write(node.path("trust.toml"), TRUST.format(key=key.read()).encode())
+        node.ok("trust", "policy", "apply", node.path("trust.toml"), "--reason", "to see", "--tenant", "acme")
         node.ok("egress", "create", "lin", "--host", "hub.example", "--port", 443, "--tenant", "acme")
         self.inference = node.ok("key", "create", "--endpoint", "lin", "--tenant", "acme")
         self.job = node.submit(work.counting(node.path("run"), name="run", word="run", steps=9000))

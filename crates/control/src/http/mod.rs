@@ -45,7 +45,8 @@ const STRANGERS: &str = "";
 const JSON_MAX: usize = 1024 * 1024;
 /// How long requests under way may go on when the process is told to end; the warden waits 5 s.
 pub(crate) const LEAVE_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
-/// Of the body of a request that is refused, at most this much is still taken.
+/// Of the body of a request that is refused, at most this much is still taken from who is nobody. Of one that is too
+/// large, as much again as is ever read.
 const DRAIN_MAX: usize = 64 * 1024;
 /// And for at most this long.
 const DRAIN_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
@@ -190,7 +191,7 @@ async fn answer(
             return Ok((reply.await?, route));
         }
         Err(fail) => {
-            drain(body).await;
+            drain(body, DRAIN_MAX).await;
             return Err(fail);
         }
     };
@@ -271,7 +272,7 @@ pub(crate) fn is_known(method: &str, path: &str) -> bool {
 }
 
 /// The body, as the endpoint takes it.
-async fn input(route: &Route, headers: &HeaderMap, body: Body) -> Result<handlers::Input, Fail> {
+async fn input(route: &Route, headers: &HeaderMap, mut body: Body) -> Result<handlers::Input, Fail> {
     match route.input {
         api::Input::Bytes => {
             media(headers, "application/octet-stream", true)?;
@@ -280,11 +281,14 @@ async fn input(route: &Route, headers: &HeaderMap, body: Body) -> Result<handler
         api::Input::Json(_) => media(headers, "application/json", false)?,
         api::Input::Empty => {}
     }
-    let limited = tokio::time::timeout(BODY_WAIT, Limited::new(body, JSON_MAX).collect()).await;
-    let bytes = limited
-        .map_err(|_| Fail::invalid("the request body did not come in time"))?
-        .map_err(|e| Fail::too_large(format!("the request body was not taken: {e}")))?;
-    Ok(handlers::Input::Body(bytes.to_bytes().to_vec()))
+    let limited = tokio::time::timeout(BODY_WAIT, Limited::new(&mut body, JSON_MAX).collect()).await;
+    match limited.map_err(|_| Fail::invalid("the request body did not come in time"))? {
+        Ok(bytes) => Ok(handlers::Input::Body(bytes.to_bytes().to_vec())),
+        Err(error) => {
+            drain(body, JSON_MAX).await;
+            Err(Fail::too_large(format!("the request body was not taken: {error}")))
+        }
+    }
 }
 
 /// The body must be said to be of the type that it is read as. A form of a foreign web page cannot say so.
@@ -301,9 +305,9 @@ fn media(headers: &HeaderMap, wanted: &'static str, or_nothing: bool) -> Result<
 
 /// Takes some of the body of a request that is refused, so that a client that is still sending reads the refusal instead
 /// of a reset; beyond that it is cut.
-async fn drain(body: Body) {
+async fn drain(body: Body, most: usize) {
     // Not ended in time, or longer: the refusal is sent all the same.
-    drop(tokio::time::timeout(DRAIN_WAIT, Limited::new(body, DRAIN_MAX).collect()).await);
+    drop(tokio::time::timeout(DRAIN_WAIT, Limited::new(body, most).collect()).await);
 }
 
 /// Handlers wait for disks and other processes, so they run on threads that may.

@@ -154,6 +154,7 @@ pub(crate) fn check(name: &str, root: &Json) -> Vec<Finding> {
     let mut findings = Vec::new();
     pipeline(name, root, &mut findings);
     modules(root, &mut findings);
+    shards(root, &mut findings);
     let mut stack = vec![root];
     while let Some(value) = stack.pop() {
         if findings.len() >= limits::FINDINGS {
@@ -340,6 +341,16 @@ fn modules(root: &Json, findings: &mut Vec<Finding>) {
     }
 }
 
+/// The index of a model in several files: each of them stands beside it.
+fn shards(root: &Json, findings: &mut Vec<Finding>) {
+    let Json::Object(members) = root else { return };
+    let map = members.iter().find(|(key, _)| key == "weight_map").map(|(_, value)| value);
+    let Some(Json::Object(map)) = map else { return };
+    if map.iter().any(|(_, file)| !matches!(file, Json::String(path) if is_inside(path))) {
+        findings.push(Finding::new(&report::JSON_PATH, 0, "index names a file outside the model"));
+    }
+}
+
 /// A relative path without a way up.
 pub(crate) fn is_inside(path: &str) -> bool {
     !path.starts_with('/')
@@ -362,6 +373,39 @@ pub(crate) fn check_yaml(text: &str) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Text that may be YAML: only what builds objects counts there.
+pub(crate) fn check_yaml_tags(text: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut at = 0_u64;
+    for line in text.split_inclusive('\n') {
+        if python_tag(line) {
+            findings.push(Finding::new(&report::JSON_CODE, at, "YAML names Python objects to build"));
+        }
+        at = at.saturating_add(crate::cursor::offset(line.len()));
+        if findings.len() >= limits::FINDINGS {
+            break;
+        }
+    }
+    findings
+}
+
+/// Whether a tag of Python stands where a node begins.
+fn python_tag(line: &str) -> bool {
+    if line.trim_start().starts_with('#') {
+        return false;
+    }
+    let node = |head: &str| {
+        let head = head.trim_end();
+        let anchor = head.split_whitespace().next_back().filter(|word| word.starts_with('&'));
+        let head = head.strip_suffix(anchor.unwrap_or_default()).unwrap_or(head).trim_end();
+        head.is_empty() || head.ends_with([':', '-', '[', ',', '{', '?'])
+    };
+    ["!!python/", "!<tag:yaml.org,2002:python/"]
+        .iter()
+        .any(|tag| line.match_indices(tag).any(|(at, _)| node(line.get(..at).unwrap_or_default())))
+        || line.starts_with("%TAG") && line.contains("tag:yaml.org,2002:python")
 }
 
 /// Tags of YAML's own types.

@@ -29,9 +29,18 @@ impl Json {
 
 /// Parses a whole text; spaces may follow the value, nothing else.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Json, Finding> {
+    read(bytes, false)
+}
+
+/// The same with `NaN` and `Infinity` as numbers, as Python writes them into configurations and histories.
+pub(crate) fn parse_python(bytes: &[u8]) -> Result<Json, Finding> {
+    read(bytes, true)
+}
+
+fn read(bytes: &[u8], python: bool) -> Result<Json, Finding> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| Finding::new(&report::JSON, offset(error.valid_up_to()), "JSON is not UTF-8"))?;
-    let mut parser = Parser { bytes: text.as_bytes(), text, pos: 0, values: 0 };
+    let mut parser = Parser { bytes: text.as_bytes(), text, pos: 0, values: 0, python };
     parser.space();
     let value = parser.value(0)?;
     parser.space();
@@ -46,6 +55,7 @@ struct Parser<'a> {
     text: &'a str,
     pos: usize,
     values: usize,
+    python: bool,
 }
 
 impl Parser<'_> {
@@ -83,6 +93,11 @@ impl Parser<'_> {
             Some(b'{') => self.object(depth),
             Some(b'[') => self.array(depth),
             Some(b'"') => self.string().map(Json::String),
+            Some(b'N') if self.python => self.word("NaN", Json::Number("NaN".to_owned())),
+            Some(b'I') if self.python => self.word("Infinity", Json::Number("Infinity".to_owned())),
+            Some(b'-') if self.python && self.bytes.get(self.pos + 1) == Some(&b'I') => {
+                self.word("-Infinity", Json::Number("-Infinity".to_owned()))
+            }
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b't') => self.word("true", Json::Bool(true)),
             Some(b'f') => self.word("false", Json::Bool(false)),

@@ -51,7 +51,7 @@ use crate::archive::Place;
 use crate::sniff::{Claim, Part};
 
 /// Version of the rules, for receipts and caches: a verdict holds for one version only.
-pub const RULE_SET: &str = "strongroom.inspect/2";
+pub const RULE_SET: &str = "strongroom.inspect/3";
 
 /// Inspects a whole file. `name_hint` is its name or path, of which only the extension is used: content
 /// that is not what the extension claims is refused.

@@ -57,6 +57,8 @@ pub const TEMPLATE_TOKENS: usize = 256 << 10;
 pub const TEMPLATE_DEPTH: usize = 32;
 /// Links of a chain such as `a.b[0].c` or `a | b | c`.
 pub const TEMPLATE_CHAIN: usize = 24;
+/// Digits of a whole number in a template, which may say how often a text is repeated.
+pub const TEMPLATE_DIGITS: usize = 7;
 /// Work of the rules that follow bindings: 1 Mi steps, far below a second.
 pub const TEMPLATE_STEPS: u32 = 1 << 20;
 /// Metadata entries of a GGUF file.

@@ -1,5 +1,7 @@
 //! `NumPy` `.npy` (NEP 1, versions 1-3) and `.npz`: header in a literal grammar of our own, exact length.
 
+use std::borrow::Cow;
+
 use crate::cursor::{Cursor, offset};
 use crate::limits::{self, Limits};
 use crate::pickle::{self, Place};
@@ -31,9 +33,13 @@ pub(crate) fn inspect(
     };
     let len = len.filter(|len| *len <= limits::NPY_HEADER).ok_or_else(|| bad("header is too long"))?;
     let text = cursor.take(len).ok_or_else(|| bad("file ends within the header"))?;
-    let text = std::str::from_utf8(text).map_err(|_| bad("header is not text"))?;
+    // Versions 1 and 2 write Latin-1, of which each byte is a character; version 3 writes UTF-8.
+    let text = match version {
+        (3, _) => std::str::from_utf8(text).map(Cow::Borrowed).map_err(|_| bad("header is not text"))?,
+        _ => Cow::Owned(text.iter().copied().map(char::from).collect::<String>()),
+    };
     let data = bytes.get(cursor.pos()..).unwrap_or_default();
-    let header = match header(text, base) {
+    let header = match header(&text, base) {
         // What the pickle would do is told with the refusal.
         Err(finding) if finding.code == report::NPY_OBJECT.code => {
             let at = base.saturating_add(offset(cursor.pos()));
@@ -164,8 +170,8 @@ fn descr_size(descr: &Value, base: u64, depth: usize) -> Result<(u64, Option<Dty
             for field in fields {
                 let Value::Tuple(parts) = field else { return Err(bad("field is not a tuple")) };
                 let (kind, shape) = match parts.as_slice() {
-                    [Value::Text(_), kind] => (kind, Vec::new()),
-                    [Value::Text(_), kind, Value::Tuple(dims)] => {
+                    [name, kind] if is_field_name(name) => (kind, Vec::new()),
+                    [name, kind, Value::Tuple(dims)] if is_field_name(name) => {
                         let dims: Option<Vec<u64>> = dims.iter().map(Value::as_int).collect();
                         (kind, dims.ok_or_else(|| bad("shape of a field is not a tuple of sizes"))?)
                     }
@@ -178,6 +184,15 @@ fn descr_size(descr: &Value, base: u64, depth: usize) -> Result<(u64, Option<Dty
             Ok((total, None))
         }
         _ => Err(bad("type is neither a code nor a list of fields")),
+    }
+}
+
+/// A name, or a title and a name.
+fn is_field_name(name: &Value) -> bool {
+    match name {
+        Value::Text(_) => true,
+        Value::Tuple(parts) => matches!(parts.as_slice(), [Value::Text(_), Value::Text(_)]),
+        _ => false,
     }
 }
 

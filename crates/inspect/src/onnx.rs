@@ -410,11 +410,17 @@ impl Walker<'_> {
         let name = onnx_type_name(tensor.data_type).ok_or_else(|| fail("unknown element type"))?;
         let mut measured = None;
         if let Some((start, end)) = tensor.raw {
-            let dtype = dtype.ok_or_else(|| fail("raw data of a type that has no fixed size"))?;
-            if count.checked_mul(dtype.size()) != Some(offset(end - start)) {
+            let size = match dtype {
+                Some(dtype) => count.checked_mul(dtype.size()),
+                None => packed(tensor.data_type, count),
+            };
+            if size.is_none() && dtype.is_none() {
+                return Err(fail("raw data of a type that has no fixed size"));
+            }
+            if size != Some(offset(end - start)) {
                 return Err(fail("raw data does not have the size of its shape"));
             }
-            if self.limits.measure {
+            if let Some(dtype) = dtype.filter(|_| self.limits.measure) {
                 let mut measure = Measure::new(dtype, &tensor.dims);
                 measure.update(self.bytes.get(start..end).unwrap_or_default());
                 let found = measure.finish();
@@ -464,20 +470,44 @@ fn data_type(code: u64) -> Option<Dtype> {
         15 => Dtype::C128,
         16 => Dtype::Bf16,
         17 => Dtype::F8E4M3,
+        18 => Dtype::F8E4M3Fnuz,
         19 => Dtype::F8E5M2,
+        20 => Dtype::F8E5M2Fnuz,
+        24 => Dtype::F8E8M0,
         _ => return None,
     })
+}
+
+/// Types of several elements in a byte: the name and the bits of each.
+fn packed_type(code: u64) -> Option<(&'static str, u64)> {
+    Some(match code {
+        21 => ("U4", 4),
+        22 => ("I4", 4),
+        23 => ("F4", 4),
+        25 => ("U2", 2),
+        26 => ("I2", 2),
+        _ => return None,
+    })
+}
+
+/// Bytes of so many elements of such a type, the last byte filled up.
+fn packed(code: u64, count: u64) -> Option<u64> {
+    let (_, bits) = packed_type(code)?;
+    Some(count.checked_mul(bits)?.div_ceil(8))
 }
 
 fn onnx_type_name(code: u64) -> Option<&'static str> {
     match code {
         8 => Some("STRING"),
-        _ => data_type(code).map(Dtype::as_str),
+        _ => data_type(code).map(Dtype::as_str).or(packed_type(code).map(|(name, _)| name)),
     }
 }
 
-/// Typed fields hold one entry per element; complex numbers take two.
+/// Typed fields hold one entry per element; complex numbers take two, and of packed types an entry is a byte.
 fn typed_count_fits(code: u64, count: u64, elements: u64) -> bool {
+    if packed_type(code).is_some() {
+        return packed(code, count) == Some(elements);
+    }
     let per_element = if matches!(code, 14 | 15) { 2 } else { 1 };
     count.checked_mul(per_element) == Some(elements)
 }

@@ -128,7 +128,8 @@ pub(crate) fn claim(name: &str) -> Claim {
         "pb" => Claim::OneOf(&[Format::TfSavedModel, Format::TfGraph, Format::TfPart]),
         "spm" => Claim::OneOf(&[Format::SentencePiece]),
         "py" | "pyc" | "pyd" | "so" | "dll" | "dylib" | "exe" | "sh" | "bash" | "ps1" | "bat" | "cmd"
-        | "js" | "rb" | "pl" | "php" | "jar" | "class" | "wasm" | "llamafile" => Claim::Program,
+        | "js" | "mjs" | "ts" | "rb" | "pl" | "php" | "lua" | "r" | "jl" | "vbs" | "jar" | "class"
+        | "wasm" | "llamafile" | "ipynb" | "pyw" | "pyx" | "pyz" | "whl" | "egg" => Claim::Program,
         "ggml" | "tar" | "gz" | "tgz" | "bz2" | "xz" | "zst" | "7z" | "rar" | "zip" | "dill" | "pte"
         | "mlmodel" | "engine" | "plan" | "mar" | "nemo" | "torchscript" => Claim::Never,
         _ => Claim::Nothing,

@@ -1,4 +1,4 @@
-//! Strict tar (POSIX ustar, with pax names): regular files and directories, one reading, zeros at the end.
+//! Strict tar (POSIX ustar, with names of pax and of GNU tar): regular files and directories, one reading, zeros at the end.
 
 use std::collections::BTreeSet;
 
@@ -56,6 +56,10 @@ pub(crate) fn read<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<Vec<Membe
         }
         match block.get(156) {
             Some(b'x') if long.is_none() => long = Some(pax(data, at)?),
+            // GNU tar writes a name above 100 bytes as a member of its own, ended by a zero.
+            Some(b'L') if long.is_none() && field(block, 257, 8) == b"ustar  \0" => {
+                long = Some(gnu_name(data, at)?);
+            }
             Some(kind @ (b'0' | 0 | b'5')) => {
                 let directory = *kind == b'5';
                 let name = match long.take() {
@@ -129,6 +133,12 @@ fn short_name(block: &[u8], at: usize) -> Result<String, Finding> {
     let ustar = field(block, 257, 6) == b"ustar\0";
     let prefix = if ustar { text(field(block, 345, 155), at)? } else { "" };
     Ok(if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") })
+}
+
+fn gnu_name(data: &[u8], at: usize) -> Result<String, Finding> {
+    let name = data.strip_suffix(b"\0").filter(|name| name.len() <= PAX && !name.contains(&0));
+    let name = name.and_then(|name| std::str::from_utf8(name).ok()).filter(|name| !name.is_empty());
+    name.map(str::to_owned).ok_or_else(|| layout(at, "long name of GNU tar is broken"))
 }
 
 /// The `path` of a pax header, or nothing. Times and owners are no part of a member; a size, a link or a sparse map

@@ -17,6 +17,9 @@ pub(crate) enum Dtype {
     Bf16,
     F8E4M3,
     F8E5M2,
+    F8E4M3Fnuz,
+    F8E5M2Fnuz,
+    F8E8M0,
     I64,
     I32,
     I16,
@@ -37,7 +40,14 @@ impl Dtype {
             Self::F64 | Self::I64 | Self::U64 | Self::C64 => 8,
             Self::F32 | Self::I32 | Self::U32 => 4,
             Self::F16 | Self::Bf16 | Self::I16 | Self::U16 => 2,
-            Self::F8E4M3 | Self::F8E5M2 | Self::I8 | Self::U8 | Self::Bool => 1,
+            Self::F8E4M3
+            | Self::F8E5M2
+            | Self::F8E4M3Fnuz
+            | Self::F8E5M2Fnuz
+            | Self::F8E8M0
+            | Self::I8
+            | Self::U8
+            | Self::Bool => 1,
         }
     }
 
@@ -49,6 +59,9 @@ impl Dtype {
             Self::Bf16 => "BF16",
             Self::F8E4M3 => "F8_E4M3",
             Self::F8E5M2 => "F8_E5M2",
+            Self::F8E4M3Fnuz => "F8_E4M3FNUZ",
+            Self::F8E5M2Fnuz => "F8_E5M2FNUZ",
+            Self::F8E8M0 => "F8_E8M0",
             Self::I64 => "I64",
             Self::I32 => "I32",
             Self::I16 => "I16",
@@ -65,13 +78,16 @@ impl Dtype {
 
     /// The type of a safetensors header (its `dtype` member).
     pub(crate) fn from_safetensors(name: &str) -> Option<Self> {
-        const ALL: [Dtype; 16] = [
+        const ALL: [Dtype; 19] = [
             Dtype::F64,
             Dtype::F32,
             Dtype::F16,
             Dtype::Bf16,
             Dtype::F8E4M3,
             Dtype::F8E5M2,
+            Dtype::F8E4M3Fnuz,
+            Dtype::F8E5M2Fnuz,
+            Dtype::F8E8M0,
             Dtype::I64,
             Dtype::I32,
             Dtype::I16,
@@ -86,7 +102,7 @@ impl Dtype {
         ALL.into_iter().find(|dtype| dtype.as_str() == name)
     }
 
-    /// Whether every element is a finite number. Types without infinities are always finite; the two 8-bit
+    /// Whether every element is a finite number. Types without infinities are always finite; the 8-bit
     /// floats are judged by their own NaN and infinity patterns.
     pub(crate) fn all_finite(self, data: &[u8]) -> bool {
         match self {
@@ -96,6 +112,9 @@ impl Dtype {
             Self::Bf16 => none::<2>(data, |raw| u16::from_le_bytes(raw) & 0x7f80 == 0x7f80),
             Self::F8E4M3 => none::<1>(data, |[byte]| byte & 0x7f == 0x7f),
             Self::F8E5M2 => none::<1>(data, |[byte]| byte & 0x7c == 0x7c),
+            // One pattern alone is no number: minus zero, and the largest exponent of the type that is nothing else.
+            Self::F8E4M3Fnuz | Self::F8E5M2Fnuz => none::<1>(data, |[byte]| byte == 0x80),
+            Self::F8E8M0 => none::<1>(data, |[byte]| byte == 0xff),
             _ => true,
         }
     }

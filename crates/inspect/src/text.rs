@@ -102,7 +102,7 @@ fn inspect_json(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -> Repo
         let finding = Finding::new(&report::LIMIT, 0, "JSON is larger than the limit");
         return Report::refused(Format::Json, finding);
     }
-    match json::parse(bytes) {
+    match json::parse_python(bytes) {
         Ok(root) => {
             let trees = trees::claims_xgboost(&root);
             let mut report = Report::new(if trees { Format::XgboostJson } else { Format::Json });
@@ -114,7 +114,9 @@ fn inspect_json(claim: Claim, name: &str, bytes: &[u8], limits: &Limits) -> Repo
         }
         // A text may begin with a bracket. Only a name that says text, and not JSON, makes it one.
         Err(finding) if finding.code == report::JSON.code => match claim {
-            Claim::OneOf(formats) if formats.contains(&Format::Text) => Report::new(Format::Text),
+            Claim::OneOf(formats) if formats.contains(&Format::Text) => {
+                inspect_plain(name, std::str::from_utf8(bytes).unwrap_or_default(), limits)
+            }
             _ => Report::refused(Format::Json, finding),
         },
         Err(finding) => Report::refused(Format::Json, finding),
@@ -133,8 +135,24 @@ fn inspect_plain(name: &str, text: &str, limits: &Limits) -> Report {
         report.push(Finding::new(&report::LIMIT, 0, "text is larger than the limit"));
     }
     let lower = name.to_ascii_lowercase();
-    if lower.ends_with(".yaml") || lower.ends_with(".yml") {
-        config::check_yaml(text).into_iter().for_each(|finding| report.push(finding));
-    }
+    let last = lower.rsplit(['/', '\\']).next().unwrap_or(&lower);
+    let found = if last.ends_with(".yaml") || last.ends_with(".yml") {
+        config::check_yaml(text)
+    } else if let Some(matter) = front_matter(text) {
+        config::check_yaml_tags(matter)
+    } else if !last.contains('.') {
+        // `MLmodel` and the like are YAML that names what loads a model.
+        config::check_yaml_tags(text)
+    } else {
+        Vec::new()
+    };
+    found.into_iter().for_each(|finding| report.push(finding));
     report
+}
+
+/// The YAML between two lines `---` at the beginning of a model card.
+fn front_matter(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("---\n").or_else(|| text.strip_prefix("---\r\n"))?;
+    let end = rest.find("\n---").unwrap_or(rest.len());
+    rest.get(..end)
 }

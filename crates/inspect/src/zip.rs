@@ -165,10 +165,11 @@ fn central<'a>(bytes: &'a [u8], directory: &Directory, limits: &Limits) -> Resul
     let mut cursor = Cursor::at(window, directory.at);
     let mut records = Vec::new();
     let (mut names, mut directories) = (BTreeSet::new(), BTreeSet::new());
+    let mut within = Within::Unknown;
     for _ in 0..directory.count {
         let at = cursor.pos();
         let record = central_record(&mut cursor)?;
-        check_name(record.name, at)?;
+        check_name(within.of(record.name), at)?;
         let key = record.name.strip_suffix('/').unwrap_or(record.name).to_ascii_lowercase();
         let directory = key.len() != record.name.len();
         if directory && (record.size, record.packed) != (0, 0) {
@@ -291,6 +292,42 @@ fn extra_fields<const N: usize>(extra: &[u8], narrow: &[u32; N], at: usize) -> R
         return Err(bad(&report::ZIP, at, "ZIP64 field is missing"));
     }
     Ok(wide)
+}
+
+/// The directory that all members stand in, where its name is not ASCII: torch names it after the file. All of them
+/// share it to the byte, so that no two names can be one to a file system that folds case or composes letters.
+enum Within<'a> {
+    Unknown,
+    Nothing,
+    Shared(&'a str),
+}
+
+impl<'a> Within<'a> {
+    /// What of a name has to be plain: what stands below the shared directory, told by the first name.
+    fn of(&mut self, name: &'a str) -> &'a str {
+        let split = name.split_once('/');
+        if let Self::Unknown = self {
+            *self = match split {
+                Some((first, _)) if is_foreign(first) => Self::Shared(first),
+                _ => Self::Nothing,
+            };
+        }
+        match (self, split) {
+            (Self::Shared(shared), Some((first, rest))) if first == *shared => rest,
+            // Refused: a plain name beside the shared directory.
+            (Self::Shared(_), _) => "..",
+            _ => name,
+        }
+    }
+}
+
+/// Letters beyond ASCII, and nothing that a terminal or a path takes for something else.
+fn is_foreign(part: &str) -> bool {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\\' | ':' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    !part.is_ascii() && part.len() <= 512 && !part.starts_with('.') && !part.contains(hidden)
 }
 
 /// Relative, forward slashes, printable ASCII, no empty, `.` or `..` component.

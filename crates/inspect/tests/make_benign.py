@@ -114,6 +114,26 @@ values = {
 for name, value in values.items():
     for protocol in range(5 if name == "numpy" else 6):
         (out / f"{name}-{protocol}.pkl").write_bytes(pickle.dumps(value, protocol=protocol))
+# Arrays that are empty, of subarrays, dates, records, with a mask, of a subclass: protocols below 3 call `bytes`.
+kinds = {
+    "empty": np.zeros((0, 3)), "subarray": np.zeros(3, dtype=[("a", "f4"), ("b", "i8", (2,))]),
+    "dates": np.array(["2020-01-01"], dtype="M8[D]"), "date": np.datetime64("2020-01-01"),
+    "seconds": np.array([1], dtype="m8[25s]"), "titled": np.zeros(2, dtype=[(("title", "name"), "f4")]),
+    "records": np.rec.array(np.zeros(2, dtype=[("a", "f4"), ("b", "S3")])), "matrix": np.matrix([[1, 2]]),
+    "masked": np.ma.array([1.0, 2.0], mask=[0, 1]), "masked-text": np.ma.array(["a", "b"], fill_value="?"),
+    "masked-fields": np.ma.zeros(2, dtype=[("a", "f4"), ("b", "i2")]), "nothing": [b"", bytearray()],
+}
+for name, value in kinds.items():
+    for protocol in range(6):
+        (out / f"{name}-{protocol}.pkl").write_bytes(pickle.dumps({"v": value}, protocol=protocol))
+    torch.save({"v": value, "w": base}, out / f"{name}.pt")
+    if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray):
+        np.save(out / f"kind-{name}.npy", value)
+np.save(out / "latin.npy", np.zeros(2, dtype=[("na\xefve", "f4")]))
+np.save(out / "wide.npy", np.zeros(2, dtype=[("\u540d", "f4")]))
+torch.save({"csr": base.to_sparse_csr(), "coo": base.to_sparse()}, out / "sparse.pt")
+# torch names the directory within after the file.
+torch.save({"w": base}, out / "\u6a21\u578b \u00e9.pt")
 (out / "two-streams.pkl").write_bytes(pickle.dumps([1], 4) + pickle.dumps({"a": 2}, 4))
 
 # NumPy files.
@@ -158,5 +178,9 @@ for n in range(8):
 (out / "badges.md").write_text("[![badge](x)](y)\n\nText.\n")
 (out / "LICENSE").write_text("Copyright\nAll rights reserved.\n")
 (out / "labels.txt").write_text("cat\ndog\n")
+(out / "trainer_state.json").write_text(json.dumps({"best": float("inf"), "loss": [float("nan"), -float("inf")]}))
+(out / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": {"w": "a-1-of-1.safetensors"}}))
+(out / "MLmodel").write_text("flavors:\n  python_function:\n    loader_module: mlflow.sklearn\n")
+(out / "card.md").write_text("---\nlicense: mit\ntags:\n- a\n---\nIt says `!!python/object/apply:os.system`.\n")
 (out / "params.yaml").write_text("lr: 0.001\nlayers: [1, 2]\n")
 print(len(list(out.iterdir())))

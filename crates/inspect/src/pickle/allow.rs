@@ -20,11 +20,19 @@ pub(crate) enum Entry {
     /// `torch.Tensor` and `torch.nn.Parameter`: only as argument.
     TensorClass,
     Numpy(Numpy),
-    /// The class `numpy.ndarray`: only as argument of `_reconstruct`.
+    /// The class `numpy.ndarray`, or one that adds nothing to what its state is: only as argument of `_reconstruct`.
     NdArray,
+    /// The class of arrays with a mask: only as argument of `_mareconstruct`.
+    MaskedArray,
+    /// The class of records: a type of raw bytes with fields.
+    Record,
     Value(Value),
     /// A built-in type, which makes an empty value when called without arguments: only as argument.
     Factory,
+    /// The type `dict`: likewise, and what a class of dictionaries is remade by.
+    Dict,
+    /// The type `bytes`, which protocols below 3 call without arguments for an empty value.
+    Bytes,
     /// The class `object`: only as argument of `_reconstructor`.
     Object,
     /// `copyreg._reconstructor(class, object, None)`, as protocols 0 and 1 remake an instance.
@@ -42,6 +50,7 @@ pub(crate) enum Torch {
     ParameterState,
     Quantized,
     Sparse,
+    SparseCsr,
     Meta,
     FromNumpy,
     FromType,
@@ -55,6 +64,7 @@ pub(crate) enum Torch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Numpy {
     Reconstruct,
+    ReconstructMasked,
     Scalar,
     Dtype,
     FromBuffer,
@@ -112,7 +122,12 @@ pub(crate) fn lookup(module: &str, name: &str) -> Option<Entry> {
             "numpy.core.multiarray" | "numpy._core.multiarray" | "numpy.core.numeric" | "numpy._core.numeric",
             _,
         ) => return array_call(module, name).map(Entry::Numpy),
-        ("numpy", "ndarray") => Entry::NdArray,
+        ("numpy", "ndarray" | "matrix" | "memmap" | "recarray")
+        | ("numpy.rec", "recarray")
+        | ("numpy.matrixlib.defmatrix", "matrix") => Entry::NdArray,
+        ("numpy.ma.core", "_mareconstruct") => Entry::Numpy(Numpy::ReconstructMasked),
+        ("numpy.ma" | "numpy.ma.core", "MaskedArray") => Entry::MaskedArray,
+        ("numpy" | "numpy.rec", "record") => Entry::Record,
         ("numpy", "dtype") => Entry::Numpy(Numpy::Dtype),
         ("numpy", name) if SCALARS.contains(&name) => Entry::Name,
         _ if module.starts_with("numpy.random.") => return random(module, name),
@@ -128,7 +143,9 @@ fn builtin(name: &str) -> Option<Entry> {
         "complex" => Entry::Complex,
         "slice" => Entry::Value(Value::Slice),
         "range" => Entry::Value(Value::Range),
-        "list" | "dict" | "tuple" | "int" | "float" | "str" | "bool" | "bytes" => Entry::Factory,
+        "bytes" => Entry::Bytes,
+        "dict" => Entry::Dict,
+        "list" | "tuple" | "int" | "float" | "str" | "bool" => Entry::Factory,
         "object" => Entry::Object,
         "Ellipsis" | "NotImplemented" => Entry::Name,
         _ => return None,
@@ -143,6 +160,7 @@ fn torch_call(module: &str, name: &str) -> Option<Torch> {
         ("torch._utils", "_rebuild_parameter_with_state") => Torch::ParameterState,
         ("torch._utils", "_rebuild_qtensor") => Torch::Quantized,
         ("torch._utils", "_rebuild_sparse_tensor") => Torch::Sparse,
+        ("torch._utils", "_rebuild_sparse_csr_tensor") => Torch::SparseCsr,
         ("torch._utils", "_rebuild_meta_tensor_no_storage") => Torch::Meta,
         ("torch._utils", "_rebuild_device_tensor_from_numpy") => Torch::FromNumpy,
         ("torch._tensor", "_rebuild_from_type_v2") => Torch::FromType,

@@ -63,6 +63,10 @@ impl Machine<'_> {
                 },
                 _ => Err(self.arguments("bytearray takes bytes")),
             },
+            Entry::Bytes => match items {
+                [] => Ok(Node::Encoded { len: 0 }),
+                _ => Err(self.arguments("bytes takes no arguments here")),
+            },
             Entry::Complex => match items {
                 [Val::Float | Val::Int(_), Val::Float | Val::Int(_)] => Ok(Node::Plain),
                 _ => Err(self.arguments("complex takes two numbers")),
@@ -71,7 +75,10 @@ impl Machine<'_> {
             | Entry::TorchDtype(_)
             | Entry::TensorClass
             | Entry::NdArray
+            | Entry::MaskedArray
+            | Entry::Record
             | Entry::Factory
+            | Entry::Dict
             | Entry::Object
             | Entry::Name => {
                 Err(self.bad(&report::CALL, "pickle calls a listed value that may only be referred to"))
@@ -79,7 +86,8 @@ impl Machine<'_> {
         }
     }
 
-    /// `(class, object, None)`: an instance without a call of its constructor. With another base this would call it.
+    /// `(class, object, None)`: an instance without a call of its constructor. `(class, dict, {..})` is one of a class
+    /// that is a dictionary: the built-in type fills it. With another base this would call more.
     fn reconstruct(&mut self, items: &[Val]) -> Result<Node, Finding> {
         if let [class, base, Val::None] = *items
             && matches!(self.get_node(base), Some(Node::Global(Entry::Object)))
@@ -93,6 +101,17 @@ impl Machine<'_> {
                 }
                 _ => {}
             }
+        }
+        if let [class, base, content] = *items
+            && matches!(self.get_node(base), Some(Node::Global(Entry::Dict)))
+            && matches!(self.get_node(content), Some(Node::Dict { .. }))
+            && let Some(Node::Foreign { catalogued, .. }) = self.get_node(class)
+        {
+            return Ok(Node::Instance {
+                catalogued: *catalogued,
+                wrapper: false,
+                links: self.links_to(content),
+            });
         }
         Err(self.bad(&report::GLOBAL, "`copyreg._reconstructor` makes something else than a plain instance"))
     }
@@ -194,17 +213,19 @@ impl Machine<'_> {
                 }
                 Ok(())
             }
-            Some(Node::NdArray { built: false }) => {
-                self.check_array_state(state)?;
-                if let Some(Node::NdArray { built }) = self.get_node_mut(target) {
+            Some(Node::NdArray { built: false, masked }) => {
+                let masked = *masked;
+                self.check_array_state(state, masked)?;
+                if let Some(Node::NdArray { built, .. }) = self.get_node_mut(target) {
                     *built = true;
                 }
                 Ok(())
             }
             Some(Node::NpDtype { built: false, frozen: false, item, kind }) => {
                 let (item, kind) = (*item, *kind);
-                self.check_dtype_state(state, item, kind)?;
-                if let Some(Node::NpDtype { built, .. }) = self.get_node_mut(target) {
+                let size = self.check_dtype_state(state, item, kind)?;
+                if let Some(Node::NpDtype { built, item, .. }) = self.get_node_mut(target) {
+                    *item = size;
                     *built = true;
                 }
                 Ok(())

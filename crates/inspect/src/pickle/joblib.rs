@@ -84,7 +84,7 @@ impl Machine<'_> {
         if let Val::Ref(index) = wrapper
             && let Some(node) = usize::try_from(index).ok().and_then(|index| self.nodes.get_mut(index))
         {
-            *node = Node::NdArray { built: true };
+            *node = Node::NdArray { built: true, masked: false };
         }
         Ok(())
     }

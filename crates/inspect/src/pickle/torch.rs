@@ -26,6 +26,7 @@ impl Machine<'_> {
             Torch::Parameter => self.parameter(items),
             Torch::ParameterState => self.parameter_state(items),
             Torch::Sparse => self.sparse(items),
+            Torch::SparseCsr => self.sparse_csr(items),
             Torch::Meta => self.meta(items),
             Torch::FromNumpy => self.of_numpy(items),
             Torch::FromType => self.typed(items),
@@ -217,6 +218,19 @@ impl Machine<'_> {
         Ok(Node::Built { links: numbered(parts) })
     }
 
+    /// `(crow_indices, col_indices, values, size, ..)`, as versions before 2.0 wrote the compressed layout.
+    fn sparse_csr(&self, items: &[Val]) -> Result<Node, Finding> {
+        let tensor = |value: &Val| matches!(self.get_node(*value), Some(Node::Tensor(_)));
+        let plain = |value: &Val| matches!(self.get_node(*value), Some(Node::Plain));
+        match items {
+            [layout, parts] if plain(layout) => self.sparse(&[*layout, *parts]),
+            [crow, col, values, size] if [crow, col, values].into_iter().all(tensor) && plain(size) => {
+                Ok(Node::Built { links: numbered(items) })
+            }
+            _ => Err(self.arguments("arguments of _rebuild_sparse_csr_tensor are not of its shape")),
+        }
+    }
+
     /// `(dtype, size, stride, requires_grad)`: a tensor without data.
     fn meta(&self, items: &[Val]) -> Result<Node, Finding> {
         let [dtype, size, stride, Val::Bool(_)] = *items else {
@@ -234,7 +248,7 @@ impl Machine<'_> {
         let [array, dtype, device, Val::Bool(_)] = *items else {
             return Err(self.arguments("arguments of a tensor of NumPy are not of its shape"));
         };
-        let array = matches!(self.get_node(array), Some(Node::NdArray { built: true }));
+        let array = matches!(self.get_node(array), Some(Node::NdArray { built: true, masked: false }));
         let dtype = matches!(self.get_node(dtype), Some(Node::Global(Entry::TorchDtype(_))));
         if !array || !dtype || self.text(device).is_none() {
             return Err(self.arguments("arguments of a tensor of NumPy are not of its shape"));

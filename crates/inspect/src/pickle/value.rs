@@ -93,8 +93,10 @@ pub(crate) enum Node {
     },
     Storage(Box<Storage>),
     Tensor(Box<View>),
+    /// `masked`: its state has a mask and a fill value besides.
     NdArray {
         built: bool,
+        masked: bool,
     },
     NpDtype {
         item: u64,
@@ -139,6 +141,8 @@ pub(crate) enum Kind {
     /// Text and raw bytes, whose size is their own; raw bytes may have fields.
     Flexible,
     Date,
+    /// Of the class of records, whose size its state says.
+    Record,
     Object,
 }
 

@@ -68,7 +68,14 @@ impl Machine<'_> {
             value == Val::None
                 || matches!(
                     self.get_node(value),
-                    Some(Node::Global(Entry::Factory | Entry::Set | Entry::FrozenSet | Entry::OrderedDict))
+                    Some(Node::Global(
+                        Entry::Factory
+                            | Entry::Dict
+                            | Entry::Bytes
+                            | Entry::Set
+                            | Entry::FrozenSet
+                            | Entry::OrderedDict
+                    ))
                 )
         };
         match *items {

@@ -175,7 +175,7 @@ impl<'a> Rules<'a> {
     /// A name that is bound is no function, or a call of it would be a call of something else.
     fn target_name(&mut self, name: &str, is_macro: bool) {
         let taken = names::FUNCTIONS.contains(&name) || names::OBJECTS.contains(&name) || name == "loop";
-        if !names::is_plain(name) || taken || (!is_macro && self.macros.contains_key(name)) {
+        if !names::is_bindable(name) || taken || (!is_macro && self.macros.contains_key(name)) {
             self.problem(format!("`{}` is given another meaning", show(name.as_bytes())));
         }
     }
@@ -239,7 +239,9 @@ impl<'a> Rules<'a> {
 
     fn name(&mut self, name: &str) {
         let shown = show(name.as_bytes());
-        if names::OBJECTS.contains(&name) && !self.bindings.contains_key(name) || name.starts_with('_') {
+        let bound = self.bindings.contains_key(name);
+        let leads = name.starts_with('_') && !(bound && names::is_bindable(name));
+        if names::OBJECTS.contains(&name) && !bound || leads {
             self.problem(format!("name `{shown}` leads to code"));
         } else if names::FUNCTIONS.contains(&name) {
             self.problem(format!("function `{shown}` is used as a value"));

@@ -1,5 +1,7 @@
 //! Tokens of Jinja, as `jinja2.lexer` cuts them. Where it and other readers could differ, nothing passes.
 
+use crate::limits;
+
 /// One token within a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Token {
@@ -198,8 +200,11 @@ impl Lexer<'_> {
         let zeros = token == Token::Integer
             && digits.starts_with('0')
             && digits.contains(|c| ('1'..='9').contains(&c));
-        let odd =
-            zeros || digits.contains("__") || digits.split(['.', 'e', 'E']).any(|part| part.ends_with('_'));
+        let long = token == Token::Integer && digits.len() > limits::TEMPLATE_DIGITS;
+        let odd = long
+            || zeros
+            || digits.contains("__")
+            || digits.split(['.', 'e', 'E']).any(|part| part.ends_with('_'));
         if odd || self.rest().starts_with(|c: char| c.is_alphanumeric() || c == '_') {
             return self.fail("number runs into a name");
         }

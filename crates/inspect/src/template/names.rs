@@ -206,6 +206,11 @@ const LEADING: &[&str] = &[
     "im_class",
 ];
 
+/// Whether a template may bind a name of its own: `_args` and `_` are, nothing of the engine is called so.
+pub(super) fn is_bindable(name: &str) -> bool {
+    !name.starts_with("__") && is_plain(name.strip_prefix('_').unwrap_or(name))
+}
+
 /// Whether an attribute or a constant key is plain data.
 pub(super) fn is_plain(name: &str) -> bool {
     !name.starts_with('_') && !LEADING.contains(&name)

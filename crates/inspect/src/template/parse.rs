@@ -380,7 +380,8 @@ impl Parser<'_> {
 
     fn product(&mut self) -> Parsed<Expr> {
         let mut operands = vec![self.unary(true)?];
-        while ["**", "*", "//", "/", "%"].into_iter().any(|op| self.eat(op)) {
+        // A power is how a short template asks for a long text, and no template in use needs one.
+        while ["*", "//", "/", "%"].into_iter().any(|op| self.eat(op)) {
             operands.push(self.unary(true)?);
         }
         Ok(single(operands, Expr::Arithmetic))

@@ -140,6 +140,36 @@ fn what_imports_or_runs_code_is_refused() {
 }
 
 #[test]
+fn an_index_names_files_of_the_model_alone() {
+    for path in ["../../etc/passwd", "/etc/passwd", "a/../../b", "~/x", "C:x"] {
+        let text = format!(r#"{{"metadata":{{}},"weight_map":{{"w":"ok.safetensors","v":"{path}"}}}}"#);
+        refused(path, "model.safetensors.index.json", text.as_bytes(), PATH);
+    }
+    refused("list", "x.index.json", br#"{"weight_map":{"w":["a"]}}"#, PATH);
+    loads("index", "x.index.json", br#"{"weight_map":{"w":"sub/a.safetensors"}}"#);
+}
+
+#[test]
+fn numbers_of_python_are_read_and_their_neighbours_are_not() {
+    loads("numbers", "trainer_state.json", br#"{"a":[NaN,Infinity,-Infinity,-1]}"#);
+    for text in [r#"{"a":nan}"#, r#"{"a":-NaN}"#, r#"{"a":Infinit}"#, r#"{"a":NaNa}"#, r#"{"a":+1}"#] {
+        refused(text, "config.json", text.as_bytes(), "SR-INS-0060");
+    }
+    // A header of safetensors is JSON and nothing more.
+    let header = r#"{"a":{"dtype":"U8","shape":[NaN],"data_offsets":[0,0]}}"#;
+    refused("header", "m.safetensors", &crate::support::safetensors(header, b""), "SR-INS-0040");
+}
+
+#[test]
+fn yaml_that_no_ending_tells_is_looked_at_for_objects() {
+    let hostile = "a: 1\nb: !!python/object/apply:os.system [id]\n";
+    refused("no ending", "MLmodel", hostile.as_bytes(), CODE);
+    refused("front matter", "README.md", format!("---\n{hostile}---\n# Card\n").as_bytes(), CODE);
+    refused("flow", "config.yaml", b"{a: !!python/object/apply:os.system [id]}\n", CODE);
+    loads("prose", "README.md", format!("# Card\n\n    {hostile}").as_bytes());
+}
+
+#[test]
 fn yaml_that_builds_objects_is_refused() {
     for text in [
         "a: !!python/object/apply:os.system ['id']\n",

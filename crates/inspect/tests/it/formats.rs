@@ -253,7 +253,7 @@ fn configurations() {
         ("trailing", r#"{"a":1} {}"#, BAD),
         ("comment", "{\"a\":1 /* x */}", BAD),
         ("trailing comma", r#"{"a":1,}"#, BAD),
-        ("not a number", r#"{"a":NaN}"#, BAD),
+        ("not a number", r#"{"a":nan}"#, BAD),
         ("leading zero", r#"{"a":01}"#, BAD),
         ("half a pair", r#"{"a":"\ud800"}"#, BAD),
         ("control character", "{\"a\":\"\t\"}", BAD),

@@ -32,3 +32,5 @@ mod tensorflow;
 mod tflite;
 #[cfg(test)]
 mod trees;
+#[cfg(test)]
+mod unusual;

@@ -46,6 +46,7 @@ impl<T: Document> Document for Page<T> {
 
 mod egress;
 mod intake;
+mod model;
 mod node;
 mod people;
 mod recovery;
@@ -55,6 +56,7 @@ mod trust;
 
 pub use egress::*;
 pub use intake::*;
+pub use model::*;
 pub use node::*;
 pub use people::*;
 pub use recovery::*;
@@ -375,47 +377,6 @@ wire! {
         step: Option<u64>,
         /// State of the job after it.
         state: String,
-    }
-
-    /// A model.
-    "strongroom.model/1" pub struct Model {
-        /// Tenant.
-        #[schemars(with = "shape::Name")]
-        tenant: String,
-        /// Name.
-        #[schemars(with = "shape::Name")]
-        name: String,
-        /// Version, from 1.
-        version: u64,
-        /// registered, quarantined.
-        state: String,
-        /// Why, if quarantined.
-        #[serde(default)]
-        reason: Option<String>,
-        /// OMS root digest.
-        #[schemars(with = "shape::Sha256")]
-        digest: String,
-        /// Digest of the Model BoM.
-        #[serde(default)]
-        #[schemars(with = "Option<shape::Sha256>")]
-        bom_digest: Option<String>,
-        /// Job that made it.
-        #[serde(default)]
-        #[schemars(with = "Option<shape::JobId>")]
-        job: Option<String>,
-        /// Files.
-        files: Vec<File>,
-        /// Verdict of the inspection.
-        verdict: String,
-        /// Findings of the inspection.
-        findings: Vec<String>,
-        /// Who signed.
-        signer: String,
-        /// When it was registered.
-        #[schemars(with = "shape::Time")]
-        created: String,
-        /// Names of its objects in the store.
-        objects: Vec<String>,
     }
 
     /// An endpoint.

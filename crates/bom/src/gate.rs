@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::fact::{Fact, Mark};
-use crate::model::{Cause, ModelBom, Role};
+use crate::model::{Cause, Inspection, ModelBom, Role};
 
 /// How much a record must tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,10 +98,19 @@ impl List {
         self.need(!model.name.is_empty() && !model.version.is_empty(), "model.name", "must be named");
         self.need(!model.files.is_empty(), "model.files", "every file must be listed");
         self.need(bom.signer.is_some(), "signer", "the files must be signed");
+        let may_load = |i: &&Inspection| match i.verdict.as_str() {
+            "load" => true,
+            "load-with-policy" => i.accepted.as_ref().is_some_and(|by| !by.is_empty()),
+            _ => false,
+        };
         let passed: BTreeSet<&str> =
-            bom.inspections.iter().filter(|i| i.verdict == "load").map(|i| i.path.as_str()).collect();
+            bom.inspections.iter().filter(may_load).map(|i| i.path.as_str()).collect();
         let inspected = model.files.iter().all(|file| passed.contains(file.path.as_str()));
-        self.need(inspected, "inspections", "every file must be inspected with verdict `load`");
+        self.need(
+            inspected,
+            "inspections",
+            "every file must be inspected with verdict `load`, or its risks accepted by a policy",
+        );
         for (fact, field) in [
             (&model.license, "model.license"),
             (&model.purpose, "model.purpose"),

@@ -386,6 +386,8 @@ pub struct Inspection {
     pub format: String,
     /// Rule ids with their place, such as `pickle/global at 117`.
     pub findings: Vec<String>,
+    /// Of `load-with-policy`: which risks, and which policy accepted them.
+    pub accepted: Option<String>,
     /// Version of the inspector with the digest of its rules.
     pub inspector: String,
 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use api::{EndpointDeploy, Page};
 use base::id::{EndpointId, RunId};
@@ -21,7 +20,7 @@ use vault::KeyScope;
 use crate::auth::{By, Principal, Refusal};
 use crate::clock::{now, random};
 use crate::node::{Node, correlation, store_fail, time};
-use crate::run::{FileRef, InputPlan, Purpose, Run, RunEvent, text};
+use crate::run::{FileRef, InputPlan, Purpose, Run, text};
 use crate::shares::Places;
 use crate::{Fail, jobs, models};
 
@@ -38,8 +37,6 @@ const SERVING_MAX: usize = 64;
 const RUNTIME_BYTES: u64 = 512 << 20;
 /// Processes and threads of a runtime.
 const RUNTIME_PIDS: u32 = 64;
-/// A runtime that cannot load its model ends within this time; then the deployment failed.
-const SETTLE: Duration = Duration::from_millis(400);
 
 /// What is being served.
 #[derive(Debug)]
@@ -286,7 +283,14 @@ fn serve(
     match result {
         Ok((run, _)) => {
             stand_by(node, &record, run)?;
+            // What was decided since it was admitted did not find it among what is served.
+            let refused =
+                reconsider(node, Some(&record.tenant))?.iter().any(|name| record.name.as_str() == name);
             push_now(node)?;
+            if refused {
+                let model = models::find(node, &record.tenant, &record.model, record.model_version)?;
+                models::admit(node, &model)?;
+            }
             Ok(record)
         }
         Err(fail) => Err(fail),
@@ -342,12 +346,7 @@ fn start(
         wall_time_s: 0,
         egress: false,
     })?;
-    if let Some(RunEvent::Exited(exit)) = run.next(SETTLE) {
-        return Err(Fail::internal(
-            "the runtime ended while it loaded the model",
-            format!("{} {} {}", exit.cause, exit.code, exit.detail),
-        ));
-    }
+    resident::settled(&mut run, model)?;
     let report = run.report()?;
     let isolation =
         report.iter().map(|f| (f.name.to_string(), f.state.to_string(), f.detail.to_string())).collect();

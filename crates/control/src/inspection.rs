@@ -1,5 +1,6 @@
 //! Inspection of files that come from outside: in a porter's confined process, never in control.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base::id::RunId;
@@ -19,6 +20,8 @@ use crate::run::{FileRef, InputPlan, Purpose, Run, RunEvent};
 const PARSER_BYTES: u64 = 512 << 20;
 /// Processes and threads of an inspection.
 const PIDS: u32 = 16;
+/// Most risks of one model, each of at most [`ops::porter::RISK_BYTES_MAX`] bytes: more nobody could weigh.
+const RISKS_MAX: usize = 1024;
 /// How often the wait looks at the clock.
 const TICK: std::time::Duration = std::time::Duration::from_millis(100);
 
@@ -67,7 +70,7 @@ fn collect(run: &mut Run, files: &mut [File], bytes: u64) -> Result<Inspected, F
     // integrity.md section 4.5: 10 s and 2 s for each GiB, each wait doubled for a loaded machine.
     let limit_ms = 2 * (10_000 + 2_000 * (bytes >> 30).saturating_add(1));
     let since = now();
-    let mut found = Inspected { verdict: "load".to_owned(), findings: Vec::new() };
+    let mut found = Inspected { verdict: "load".to_owned(), findings: Vec::new(), risks: BTreeSet::new() };
     let rank = |verdict: &str| match verdict {
         "load" => 0,
         "load-with-policy" => 1,
@@ -77,7 +80,7 @@ fn collect(run: &mut Run, files: &mut [File], bytes: u64) -> Result<Inspected, F
     let mut seen = 0usize;
     loop {
         match run.next(TICK) {
-            Some(RunEvent::Told(Told::Inspected { path, format, verdict, findings })) => {
+            Some(RunEvent::Told(Told::Inspected { path, format, verdict, findings, risks })) => {
                 seen = seen.saturating_add(1);
                 if seen > files.len() {
                     // More answers than files: what else it says is not believed, and not kept.
@@ -89,6 +92,12 @@ fn collect(run: &mut Run, files: &mut [File], bytes: u64) -> Result<Inspected, F
                     file.media = Some(format.to_string());
                 }
                 found.findings.extend(findings.iter().map(|f| format!("{}: {f}", path.as_str())));
+                found.risks.extend(risks.iter().map(ToString::to_string));
+                if found.risks.len() > RISKS_MAX {
+                    found.verdict = "refuse".to_owned();
+                    found.findings.push(format!("it has more than {RISKS_MAX} risks"));
+                    return Ok(found);
+                }
                 if rank(verdict.as_str()) > rank(&found.verdict) {
                     found.verdict = verdict.to_string();
                 }

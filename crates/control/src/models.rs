@@ -1,6 +1,6 @@
 //! Models: registered from a job or imported, signed, admitted before use, exported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::{Check, Page, Verification};
@@ -24,12 +24,17 @@ use crate::node::{Node, correlation, store_fail, time};
 use crate::revocations::Revoked;
 use crate::{Fail, egress, trust};
 
+/// The code of a model that may not be used (now).
+pub(crate) const NOT_ADMITTED: &str = "SR-CTL-0012";
+
 /// What the inspector said of a model's files.
 #[derive(Debug, Clone)]
 pub(crate) struct Inspected {
     /// load, load-with-policy or refuse: the worst of its files.
     pub(crate) verdict: String,
     pub(crate) findings: Vec<String>,
+    /// What a trust policy must accept, as it names it.
+    pub(crate) risks: BTreeSet<String>,
 }
 
 /// A model that is signed and not yet registered.
@@ -151,6 +156,7 @@ pub(crate) fn record(node: &Node, registration: Registration) -> Model {
         bom_envelope,
         verdict: inspected.verdict,
         findings: inspected.findings,
+        risks: inspected.risks,
         state: ModelState::Registered,
         reason: None,
         created_ms: now().as_millis(),
@@ -164,6 +170,9 @@ pub(crate) fn event(kind: EventKind, actor: &str, record: &Model, cor: u128) -> 
         .actor(actor)
         .asset("model", &format!("{}@{}", record.name, record.version), Some(record.root_digest))
         .detail("verdict", &record.verdict);
+    if !record.risks.is_empty() {
+        event = event.detail("risks", &trust::listed(&record.risks));
+    }
     if let Some(digest) = record.bom_digest {
         event = event.bom(digest);
     }
@@ -193,7 +202,7 @@ pub(crate) fn admit(node: &Node, model: &Model) -> Result<(), Fail> {
     for check in admission(node, model) {
         if !check.ok {
             return Err(Fail::refused(
-                "SR-CTL-0012",
+                NOT_ADMITTED,
                 format!("model `{}@{}` is not served: {}", model.name, model.version, check.name),
             )
             .because(check.detail)
@@ -215,8 +224,9 @@ pub(crate) fn admission(node: &Node, model: &Model) -> Vec<Check> {
         ModelState::Registered => Ok("registered".to_owned()),
         ModelState::Quarantined => Err(model.reason.clone().unwrap_or_else(|| "in quarantine".to_owned())),
     };
-    let verdict =
-        if model.verdict == "load" { Ok(model.verdict.clone()) } else { Err(model.verdict.clone()) };
+    let verdict = trust::accepted(node, &model.tenant, &model.name, &model.verdict, &model.risks)
+        .map(|by| by.map_or_else(|| model.verdict.clone(), |by| format!("{}, {by}", model.verdict)))
+        .map_err(|fail| fail.line());
     let files: BTreeMap<String, Digest> = model.files.iter().map(|f| (f.path.clone(), f.digest)).collect();
     let signature = oms::verify(model.bundle.as_bytes(), node.keys.model_pem.as_bytes(), &files)
         .map_err(|e| base::error::chain(&e))
@@ -437,6 +447,7 @@ pub(crate) fn wire(node: &Node, record: &Model) -> api::Model {
         files: record.files.iter().map(wire_file).collect(),
         verdict: record.verdict.clone(),
         findings: record.findings.clone(),
+        risks: record.risks.iter().cloned().collect(),
         signer: record.signer.clone(),
         created: time(record.created_ms),
         objects: objects.collect(),

@@ -12,7 +12,7 @@ use base::names::Name;
 use integrity::PublicKey;
 use integrity::dsse::{self, Envelope};
 use integrity::oms::Signed;
-use integrity::trust::{Decision, Facts, Inspection, Policy, Stage, Verdict, evaluate};
+use integrity::trust::{Decision, Facts, Policy, Stage, evaluate};
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use ops::keeper::SignKind;
 use store::records::{Endpoint, EndpointState, Model, ModelState, TrustPolicy};
@@ -23,6 +23,10 @@ use crate::clock::now;
 use crate::fail::reason;
 use crate::node::{Node, correlation, store_fail, time};
 use crate::{Fail, endpoints, models};
+
+mod risks;
+
+pub(crate) use risks::{accepted, listed};
 
 /// What is under the keeper's signature besides the policy, so that it is of nothing else.
 const PAYLOAD_TYPE: &str = "application/vnd.strongroom.trust-policy";
@@ -84,11 +88,6 @@ fn decide(policy: &Policy, model: &Model, bom: Option<Digest>) -> Decision {
     let opened =
         bundles.filter_map(|bundle| policy.open(model.name.as_str(), bundle.as_bytes(), (&[], &[]), at).ok());
     let signatures: Vec<Signed> = opened.filter(|signed| is_of(signed, model).is_ok()).collect();
-    let verdict = match model.verdict.as_str() {
-        "load" => Verdict::Load,
-        "load-with-policy" => Verdict::LoadWithPolicy,
-        _ => Verdict::Refuse,
-    };
     let files: Vec<Digest> = model.files.iter().map(|file| file.digest).collect();
     let facts = Facts {
         model: model.name.as_str(),
@@ -96,7 +95,7 @@ fn decide(policy: &Policy, model: &Model, bom: Option<Digest>) -> Decision {
         signatures: &signatures,
         release: Some(model.version),
         bom,
-        inspection: Some(Inspection { verdict, risks: BTreeSet::new() }),
+        inspection: Some(risks::inspection(&model.verdict, &model.risks)),
         files: &files,
         datasets: &[],
         stored_floor: 0,

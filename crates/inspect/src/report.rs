@@ -290,6 +290,15 @@ impl Report {
         self.globals.iter().map(|(module, name)| (module.as_str(), name.as_str()))
     }
 
+    /// Both as a trust policy accepts them: a word of [`Risk`], and for each pair `pickle-global:module:name`. Where
+    /// no pair is known the word itself stands, which no policy can accept.
+    pub fn accepted_as(&self) -> BTreeSet<String> {
+        let pair =
+            |(module, name): &(String, String)| format!("{}:{module}:{name}", Risk::PickleGlobal.as_str());
+        let words = self.risks.iter().filter(|risk| **risk != Risk::PickleGlobal || self.globals.is_empty());
+        words.map(|risk| risk.as_str().to_owned()).chain(self.globals.iter().map(pair)).collect()
+    }
+
     pub(crate) fn add_globals(&mut self, globals: BTreeSet<(String, String)>) {
         self.globals.extend(globals);
     }

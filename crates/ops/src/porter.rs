@@ -26,6 +26,10 @@ use crate::{Blob, Key32, List, Text};
 
 /// Most tensors told in one message.
 pub const TENSORS_MAX: usize = 128;
+/// Most risks told of one file: 64 x 258 bytes at most. A pickle of scikit-learn names about 20.
+pub const RISKS_MAX: usize = 64;
+/// Longest name of a risk.
+pub const RISK_BYTES_MAX: usize = 256;
 /// Most packages told in one message: 128 x 260 bytes at most.
 pub const PACKAGES_MAX: usize = 128;
 
@@ -261,7 +265,9 @@ choice! {
             /// load, load-with-policy, refuse.
             verdict: Text<24>,
             /// Findings, as text with their codes.
-            findings: List<Text<256>, 8> },
+            findings: List<Text<256>, 8>,
+            /// Every risk that a trust policy has to accept, as it names it.
+            risks: List<Text<RISK_BYTES_MAX>, RISKS_MAX> },
         /// Packages of an unpacked image.
         13 Packages { /// Some of them.
             packages: List<Package, PACKAGES_MAX> },

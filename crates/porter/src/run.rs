@@ -297,6 +297,7 @@ impl Porter {
                 format: Text::clip(found.format.as_str()),
                 verdict: Text::clip(found.verdict.as_str()),
                 findings: found.told_findings(),
+                risks: found.risks,
             })?;
         }
         Ok((count(entries.len()), bytes))

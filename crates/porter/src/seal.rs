@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use inspect::{Format, Report, Verdict};
-use ops::porter::Tensor;
+use ops::porter::{RISK_BYTES_MAX, RISKS_MAX, Tensor};
 use ops::{List, Text};
 use vault::{ChunkSize, Content, FreshDek, KeyScope, Sealed, Sealer};
 
@@ -52,6 +52,7 @@ pub(crate) struct Inspected {
     pub(crate) format: Format,
     pub(crate) verdict: Verdict,
     pub(crate) findings: Vec<String>,
+    pub(crate) risks: List<Text<RISK_BYTES_MAX>, RISKS_MAX>,
     pub(crate) all_finite: Option<bool>,
     pub(crate) tensors: Vec<Tensor>,
     pub(crate) step: Option<u64>,
@@ -60,11 +61,23 @@ pub(crate) struct Inspected {
 impl Inspected {
     pub(crate) fn of(path: &str, bytes: &[u8]) -> Self {
         let report = inspect::inspect_bytes(path, bytes, &inspect::Limits::default());
-        let findings = report.findings.iter().map(|f| format!("{}: {}", f.code, f.explanation)).collect();
+        let mut findings: Vec<String> =
+            report.findings.iter().map(|f| format!("{}: {}", f.code, f.explanation)).collect();
+        let mut verdict = report.verdict;
+        // What cannot be named cannot be accepted.
+        let risks = told_risks(&report).unwrap_or_else(|| {
+            verdict = Verdict::Refuse;
+            findings.insert(
+                0,
+                format!("it has more than {RISKS_MAX} risks, or one that is too long to be named"),
+            );
+            List::default()
+        });
         Self {
             format: report.format,
-            verdict: report.verdict,
+            verdict,
             findings,
+            risks,
             all_finite: report.all_finite,
             tensors: tensors(path, &report),
             step: report.step,
@@ -79,6 +92,12 @@ impl Inspected {
     pub(crate) fn told_findings(&self) -> List<Text<256>, 8> {
         List::clip(self.findings.iter().map(|f| Text::clip(f)).collect())
     }
+}
+
+/// Every risk in the words of the protocol, or nothing if they do not all fit.
+fn told_risks(report: &Report) -> Option<List<Text<RISK_BYTES_MAX>, RISKS_MAX>> {
+    let risks: Result<Vec<_>, _> = report.accepted_as().into_iter().map(Text::new).collect();
+    List::new(risks.ok()?).ok()
 }
 
 /// Tensors in the words of the protocol. The file's path is part of a name, so that two files of a checkpoint may

@@ -1,7 +1,7 @@
 //! The records. Their JSON is this crate's own business: other processes and people see the wire types of `api`.
 //! Each kind has a version ([`crate::meta::Record::V`]) that is stored with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -253,6 +253,8 @@ records! {
         verdict: String,
         /// Findings of the inspection.
         findings: Vec<String>,
+        /// What a trust policy must accept for it to be used, as it names it.
+        #[serde(default)] risks: BTreeSet<String>,
         /// Whether it may be served.
         state: ModelState,
         /// Why, if not.
@@ -293,6 +295,8 @@ records! {
         verdict: Option<String>,
         /// Findings of the inspection.
         findings: Vec<String>,
+        /// What a trust policy must accept for it to be used, as it names it.
+        #[serde(default)] risks: BTreeSet<String>,
         /// The serial number of its Model BoM: 128 random bits, hex.
         serial: String,
         /// Digest and signed envelope of its Model BoM so far.

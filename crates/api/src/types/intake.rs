@@ -48,6 +48,9 @@ wire! {
         verdict: Option<String>,
         /// Findings of the inspection.
         findings: Vec<String>,
+        /// What a trust policy must accept for it to be used, as it names it.
+        #[serde(default)]
+        risks: Vec<String>,
         /// Digest of its Model BoM so far.
         #[serde(default)]
         #[schemars(with = "Option<shape::Sha256>")]

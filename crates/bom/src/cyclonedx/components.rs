@@ -117,10 +117,11 @@ fn model_object(bom: &ModelBom, mut properties: Properties, mut references: Vec<
         } else {
             format!(" ({})", inspection.findings.join("; "))
         };
+        let accepted = inspection.accepted.as_ref().map(|by| format!(", {by}")).unwrap_or_default();
         properties.put(
             "inspection",
             format!(
-                "{}={} as {} by {}{findings}",
+                "{}={} as {} by {}{findings}{accepted}",
                 inspection.path, inspection.verdict, inspection.format, inspection.inspector
             ),
         );

@@ -315,7 +315,7 @@ fn each_field_of_the_gate_closes_it_alone() {
     fn job(bom: &mut ModelBom) -> &mut Job {
         bom.job.as_mut().unwrap()
     }
-    let edits: [(&str, Edit); 25] = [
+    let edits: [(&str, Edit); 26] = [
         ("serial", |b| b.serial = 0),
         ("version", |b| b.version = 0),
         ("previous", |b| b.version = 2),
@@ -328,6 +328,10 @@ fn each_field_of_the_gate_closes_it_alone() {
         ("signer", |b| b.signer = None),
         ("inspections", |b| drop(b.inspections.pop())),
         ("inspections", |b| b.inspections[0].verdict = "load-with-policy".into()),
+        ("inspections", |b| {
+            (b.inspections[0].verdict, b.inspections[0].accepted) =
+                ("refuse".into(), Some("policy 1".into()));
+        }),
         ("datasets", |b| b.datasets.retain(|d| d.role == Role::Test)),
         ("dataset.fashion.mnist.files", |b| b.datasets[0].files = 0),
         ("job", |b| (b.job, b.model.base) = (None, None)),

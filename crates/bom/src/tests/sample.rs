@@ -213,6 +213,7 @@ pub(super) fn full() -> ModelBom {
                 verdict: "load".into(),
                 format: f.format.clone(),
                 findings: Vec::new(),
+                accepted: None,
                 inspector: "0.1.0".into(),
             })
             .collect(),

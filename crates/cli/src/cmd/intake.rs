@@ -40,6 +40,7 @@ const SHOW: &[Column] = &[
     Column::new("files", "FILES", Kind::Count),
     Column::new("verdict", "VERDICT", Kind::State),
     Column::new("findings", "FINDINGS", Kind::Count),
+    Column::new("risks", "RISKS", Kind::Plain),
     Column::new("declared", "DECLARED", Kind::Plain),
     Column::new("bom_digest", "BOM DIGEST", Kind::Digest),
     Column::new("evaluations", "EVALUATIONS", Kind::Count),

@@ -34,6 +34,7 @@ const SHOW: &[Column] = &[
     Column::new("signer", "SIGNER", Kind::Plain),
     Column::new("verdict", "VERDICT", Kind::State),
     Column::new("findings", "FINDINGS", Kind::Count),
+    Column::new("risks", "RISKS", Kind::Plain),
     Column::new("job", "JOB", Kind::Plain),
     Column::new("created", "CREATED", Kind::Time),
     Column::new("files", "FILES", Kind::Count),

@@ -10,7 +10,7 @@ use api::{Check, Verification};
 use base::names::Name;
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use ops::warden::Operation;
-use store::records::{Endpoint, EndpointState};
+use store::records::{Endpoint, EndpointState, Model};
 
 use super::{find, push_now, set_state};
 use crate::auth::{By, Principal};
@@ -19,6 +19,8 @@ use crate::node::{Node, correlation};
 use crate::run::{Run, RunEvent};
 use crate::{Fail, models};
 
+/// A runtime that cannot load its model ends within this time; then the deployment failed.
+const SETTLE: Duration = Duration::from_millis(400);
 /// How long the end of a runtime waits for the word that the node ends.
 const LEAVE_GRACE: Duration = Duration::from_millis(300);
 /// How often it is looked whether something is asked or due.
@@ -46,6 +48,35 @@ enum End {
     Asked,
     Refused(String),
     Failed(String),
+}
+
+/// Waits whether a runtime that was started can use the model.
+pub(super) fn settled(run: &mut Run, model: &Model) -> Result<(), Fail> {
+    let since = now();
+    while let Some(left) = SETTLE.checked_sub(Duration::from_millis(now().millis_since(since))) {
+        let ended = match run.next(left) {
+            Some(RunEvent::Exited(exit)) => format!("{} {} {}", exit.cause, exit.code, exit.detail),
+            Some(RunEvent::PorterGone) => "its porter ended".to_owned(),
+            Some(RunEvent::Told(_)) => continue,
+            None => break,
+        };
+        let fail = Fail::internal("the runtime ended while it loaded the model", ended + &cannot(model));
+        return Err(fail.help(
+            "the runtime of a node loads one ONNX file of operators that ONNX itself has; use it elsewhere with `strongroom model export`",
+        ));
+    }
+    Ok(())
+}
+
+/// What a runtime of a node does not have, where the inspection of a model named it.
+fn cannot(model: &Model) -> String {
+    if model.risks.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; it knows the operators of ONNX by their names and brings no code besides, and the inspection named {}",
+        crate::trust::listed(&model.risks)
+    )
 }
 
 /// Starts the thread that stands by what is served; the record says already that it is.
@@ -111,7 +142,8 @@ fn until_its_end(node: &Arc<Node>, endpoint: &Endpoint, run: &mut Run, asked: &R
             None => None,
         };
         if waits.is_some() || is_due {
-            let made = recheck(node, endpoint, run);
+            // Time alone ends what admitted it: that of a signer, of a certificate, of a list.
+            let made = still_admitted(node, endpoint).and_then(|()| recheck(node, endpoint, run));
             verified = now();
             if let Some(waits) = waits {
                 // Who asked may have gone.
@@ -122,6 +154,7 @@ fn until_its_end(node: &Arc<Node>, endpoint: &Endpoint, run: &mut Run, asked: &R
                 Err(fail) if fail.is_about_bytes() => {
                     return End::Failed(format!("what is served is not what was verified: {}", fail.line()));
                 }
+                Err(fail) if fail.code == models::NOT_ADMITTED => return End::Refused(fail.line()),
                 Err(fail) => {
                     not_made = not_made.saturating_add(1);
                     crate::log::line("endpoint", &format!("not verified again: {}", fail.line()));
@@ -133,12 +166,19 @@ fn until_its_end(node: &Arc<Node>, endpoint: &Endpoint, run: &mut Run, asked: &R
         }
         match run.next(TICK) {
             Some(RunEvent::Exited(exit)) => {
-                return End::Failed(format!("the runtime ended: {} {}", exit.cause, exit.code));
+                let model = models::find(node, &endpoint.tenant, &endpoint.model, endpoint.model_version);
+                let cannot = model.map(|model| cannot(&model)).unwrap_or_default();
+                return End::Failed(format!("the runtime ended: {} {}{cannot}", exit.cause, exit.code));
             }
             Some(RunEvent::PorterGone) => return End::Failed("the porter of the endpoint ended".to_owned()),
             Some(RunEvent::Told(_)) | None => {}
         }
     }
+}
+
+fn still_admitted(node: &Node, endpoint: &Endpoint) -> Result<(), Fail> {
+    let model = models::find(node, &endpoint.tenant, &endpoint.model, endpoint.model_version)?;
+    models::admit(node, &model)
 }
 
 /// Has the warden hash what the runtime uses, through its mount, and writes down what it found.

@@ -84,6 +84,7 @@ pub(super) fn bom_record(
     let serial = u128::from_str_radix(&record.serial, 16)
         .map_err(|e| Fail::internal("the serial number of a Model BoM is no number", e))?;
     let previous = record.bom.as_ref().map(|(digest, _)| *digest).filter(|_| signed.is_some());
+    let accepted = super::must_be_accepted(node, record)?;
     let inspections = record.files.iter().map(|f| {
         let own = format!("{}: ", f.path);
         let found = record.findings.iter().filter_map(|x| x.strip_prefix(&own)).map(str::to_owned);
@@ -92,6 +93,7 @@ pub(super) fn bom_record(
             verdict: record.verdict.clone().unwrap_or_default(),
             format: f.media.clone().unwrap_or_default(),
             findings: found.collect(),
+            accepted: accepted.clone(),
             inspector: format!("strongroom-inspect {}", env!("CARGO_PKG_VERSION")),
         }
     });

@@ -12,7 +12,7 @@ use store::meta::Stored;
 use store::records::{Criterion, Evaluation, Intake, Job};
 use store::{StoreError, Tx};
 
-use super::{Mover, Which, advance, called, find, may, pass, show};
+use super::{Mover, Which, advance, called, find, may, must_be_accepted, pass, show};
 use crate::Fail;
 use crate::auth::{By, Principal};
 use crate::clock::now;
@@ -34,6 +34,7 @@ pub(crate) fn evaluate(
     let asked = criterion(request, &principal.actor())?;
     let Stored { rev, record } = find(node, tenant, (&which.0, which.1))?;
     may(node, &record, Step::Accept)?;
+    must_be_accepted(node, &record)?;
     if record.evaluations.len() >= MEASURED_MAX {
         return Err(Fail::conflict(format!("`{}` was measured {MEASURED_MAX} times", called(&record))));
     }
@@ -119,7 +120,8 @@ fn evaluation(job: &Job, by: &str) -> Evaluation {
 
 /// Whether the model is to be opened for this job: it is the newest measurement, and waited for.
 pub(crate) fn may_be_measured(node: &Node, job: &Job, of: &Measured) -> Result<(), Fail> {
-    waited_for(node, job, of).map(drop)
+    let stored = waited_for(node, job, of)?;
+    must_be_accepted(node, &stored.record).map(drop)
 }
 
 fn waited_for(node: &Node, job: &Job, of: &Measured) -> Result<Stored<Intake>, Fail> {

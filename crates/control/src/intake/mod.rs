@@ -12,7 +12,7 @@ mod probe;
 mod show;
 mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::{IntakeBegin, IntakeDecide, IntakeFacts};
@@ -29,6 +29,7 @@ use crate::auth::{By, Identity, Principal};
 use crate::clock::{now, random};
 use crate::datasets::manifest;
 use crate::node::{Node, correlation, store_fail};
+use crate::trust;
 
 pub(crate) use admit::admit;
 pub(crate) use measure::{evaluate, may_be_measured, measured};
@@ -123,6 +124,13 @@ fn pass(step: Step, record: &Intake) -> rules::Event {
 /// Whether this step is the next one.
 fn may(node: &Node, record: &Intake, step: Step) -> Result<(), Fail> {
     after(node, record, pass(step, record)).map(drop)
+}
+
+/// What its inspection found is accepted, also now: a policy may have changed since. Where it is not, the intake waits
+/// where it stands. Gives by what a risk is accepted.
+fn must_be_accepted(node: &Node, record: &Intake) -> Result<Option<String>, Fail> {
+    let verdict = record.verdict.as_deref().unwrap_or_default();
+    trust::accepted(node, &record.tenant, &record.name, verdict, &record.risks)
 }
 
 /// As people and events name it.
@@ -295,6 +303,7 @@ fn quarantine(
         declared,
         verdict: None,
         findings: Vec::new(),
+        risks: BTreeSet::new(),
         serial: hex(&random::<16>()?),
         bom: None,
         criterion: None,

@@ -48,6 +48,7 @@ pub(super) fn wire(node: &Node, record: &Intake) -> api::Intake {
         declared: record.declared.iter().map(|(name, said)| (name.clone(), said.value.clone())).collect(),
         verdict: record.verdict.clone(),
         findings: record.findings.clone(),
+        risks: record.risks.iter().cloned().collect(),
         bom_digest: record.bom.as_ref().map(|(digest, _)| digest.hex()),
         criterion: record.criterion.as_ref().map(|asked| api::IntakeCriterion {
             metric: asked.metric.clone(),

@@ -13,7 +13,9 @@ use crate::Fail;
 use crate::auth::{By, Principal};
 use crate::boms::digests;
 use crate::clock::now;
+use crate::models::Inspected;
 use crate::node::Node;
+use crate::trust;
 
 /// Does the steps that are next, until one needs somebody's word.
 pub(super) fn go_on(
@@ -113,30 +115,40 @@ pub(super) fn inspect(
         &principal.actor(),
         cor,
     )?;
-    let loads = inspected.verdict == "load";
-    let outcome = if loads { Outcome::Success } else { Outcome::Refused };
+    let accepted = taken(node, record, &inspected);
+    let outcome = if accepted.is_ok() { Outcome::Success } else { Outcome::Refused };
     let event = Event::new(EventKind::ModelInspect, Phase::Outcome, outcome, now().as_millis(), cor)
         .tenant(record.tenant.as_str())
         .by(principal)
         .asset("model", record.name.as_str(), Some(record.manifest))
         .detail("verdict", &inspected.verdict)
+        .detail("risks", &trust::listed(&inspected.risks))
         .because(&inspected.findings.join("; "));
     node.keeper.append(event)?;
     let by = Mover::Caller(principal);
-    if !loads {
-        let told = format!("model `{}` was not taken in: {}", record.name, inspected.verdict);
-        let fail = Fail::refused("SR-CTL-0011", told)
-            .because(inspected.findings.join("; "))
-            .help("see each finding with `strongroom model inspect PATH`");
-        return refuse_for(node, by, stored, fail, cor).map(|never| match never {});
-    }
-    let detail = format!("{} files: {}", files.len(), inspected.verdict);
+    let accepted = match accepted {
+        Ok(accepted) => accepted.map(|by| format!(", {by}")).unwrap_or_default(),
+        Err(fail) => return refuse_for(node, by, stored, fail, cor).map(|never| match never {}),
+    };
+    let detail = format!("{} files: {}{accepted}", files.len(), inspected.verdict);
     let event = (EventKind::IntakeStep, pass(Step::Inspect, &stored.record));
     advance(node, by, stored, event, (&detail, cor), |_, record| {
         // The same files, with what each was recognised as.
         record.files = files;
         record.verdict = Some(inspected.verdict);
         record.findings = inspected.findings;
+        record.risks = inspected.risks;
         Ok(())
     })
+}
+
+/// Whether what was found is taken in: it loads, or its risks are accepted; and by what.
+fn taken(node: &Node, record: &Intake, found: &Inspected) -> Result<Option<String>, Fail> {
+    if found.verdict == "refuse" {
+        let told = format!("model `{}` was not taken in: {}", record.name, found.verdict);
+        return Err(Fail::refused("SR-CTL-0011", told)
+            .because(found.findings.join("; "))
+            .help("see each finding with `strongroom model inspect PATH`"));
+    }
+    trust::accepted(node, &record.tenant, &record.name, &found.verdict, &found.risks)
 }

@@ -1,6 +1,6 @@
 //! The end of a job: its files become a signed model with a Model BoM of what was observed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::{Digest, Timestamp};
 use bom::{Cause, Decision, Fact, ModelBom};
@@ -132,7 +132,8 @@ fn inspected(ticket: &Ticket) -> Inspected {
     let worst = ticket.files.iter().map(|f| f.verdict.as_str()).max_by_key(|v| rank(v)).unwrap_or("refuse");
     let findings =
         ticket.files.iter().flat_map(|f| f.findings.iter().map(move |x| format!("{}: {x}", f.path)));
-    Inspected { verdict: worst.to_owned(), findings: findings.collect() }
+    // Only what loads without a policy is registered at the end of a job.
+    Inspected { verdict: worst.to_owned(), findings: findings.collect(), risks: BTreeSet::new() }
 }
 
 /// What the BoM of a finished job is written from.
@@ -196,6 +197,7 @@ impl Draft<'_> {
             verdict: e.verdict.clone(),
             format: e.format.clone(),
             findings: e.findings.clone(),
+            accepted: None,
             inspector: format!("strongroom-inspect {}", env!("CARGO_PKG_VERSION")),
         });
         Ok(ModelBom {

@@ -68,3 +68,13 @@ fn risks_are_told_by_their_words() {
 fn codes_are_in_order_and_occur_once() {
     assert!(RULES.is_sorted_by(|a, b| a.code < b.code));
 }
+
+#[test]
+fn risks_are_named_as_a_policy_accepts_them() {
+    let mut found = report(&[&RISKY, &PICKLE_GLOBAL]);
+    // Where no pair is known, what stands there is no risk that a policy can list.
+    assert_eq!(found.accepted_as().into_iter().collect::<Vec<_>>(), ["hdf5", "pickle-global"]);
+    found.add_globals(BTreeSet::from([("mine".to_owned(), "Net".to_owned())]));
+    assert_eq!(found.accepted_as().into_iter().collect::<Vec<_>>(), ["hdf5", "pickle-global:mine:Net"]);
+    assert!(report(&[&NESTED_PLAIN]).accepted_as().is_empty());
+}

@@ -117,7 +117,7 @@ pub fn evaluate(
                 no("too-few-signatures", what);
             }
             release(rule, facts, &mut no);
-            inspection(rule, facts, &mut no);
+            inspection(rule, facts.inspection.as_ref(), &mut no);
             bom(rule, facts, &mut no);
         }
     }
@@ -221,8 +221,22 @@ fn release(rule: &Rule, facts: &Facts<'_>, no: &mut impl FnMut(&'static str, Str
     }
 }
 
-fn inspection(rule: &Rule, facts: &Facts<'_>, no: &mut impl FnMut(&'static str, String)) {
-    let Some(Inspection { verdict, risks }) = &facts.inspection else {
+/// What stands against a model's content alone, before it has anything else that is asked of it: sorted, and empty
+/// where the rule for it accepts what its inspection found.
+pub fn against_content(policy: &Policy, model: &str, found: &Inspection) -> Vec<Reason> {
+    let mut against = BTreeSet::new();
+    let mut no = |code: &'static str, what: String| {
+        against.insert(Reason { code, what });
+    };
+    match policy.rule(model) {
+        None => no("no-rule", format!("no rule is for `{}`", quote(model))),
+        Some(rule) => inspection(rule, Some(found), &mut no),
+    }
+    against.into_iter().collect()
+}
+
+fn inspection(rule: &Rule, found: Option<&Inspection>, no: &mut impl FnMut(&'static str, String)) {
+    let Some(Inspection { verdict, risks }) = found else {
         return no("not-inspected", "its content was not inspected".to_owned());
     };
     match verdict {

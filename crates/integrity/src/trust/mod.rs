@@ -12,7 +12,9 @@ mod pattern;
 mod policy;
 mod revocations;
 
-pub use decide::{Decision, Facts, Inspection, Reason, Stage, Verdict, evaluate, next_floor};
+pub use decide::{
+    Decision, Facts, Inspection, Reason, Stage, Verdict, against_content, evaluate, next_floor,
+};
 pub use error::TrustError;
 pub use pattern::Pattern;
 pub use policy::{Credential, Policy, Principal, Rule};

@@ -344,6 +344,36 @@ fn bundles_open_with_the_credential_that_fits_and_are_attributed_to_whom_it_is_o
 }
 
 #[test]
+fn content_alone_is_judged_by_the_rule_that_is_nearest() {
+    let mut document = document(1);
+    document["rule"] = json!([
+        {"models": ["m*"], "signatures": 1, "accept_risks": ["hdf5", "pickle-global:mine:Net"]},
+        {"models": ["mx"], "signatures": 1},
+    ]);
+    let policy = policy(&document);
+    let found = |verdict, risks: &[&str]| Inspection {
+        verdict,
+        risks: risks.iter().map(|r| (*r).to_owned()).collect(),
+    };
+    let codes = |model, found: &Inspection| -> Vec<&str> {
+        against_content(&policy, model, found).iter().map(|reason| reason.code).collect()
+    };
+    let risky = found(Verdict::LoadWithPolicy, &["hdf5", "pickle-global:mine:Net"]);
+    assert!(codes("m1", &risky).is_empty());
+    assert_eq!(codes("mx", &risky), ["risk-not-accepted"; 2]);
+    assert_eq!(codes("other", &risky), ["no-rule"]);
+    assert_eq!(
+        codes("m1", &found(Verdict::LoadWithPolicy, &["hdf5", "pickle-global:mine:Other"])),
+        ["risk-not-accepted"]
+    );
+    assert_eq!(codes("m1", &found(Verdict::LoadWithPolicy, &[])), ["risk-not-accepted"]);
+    assert_eq!(codes("m1", &found(Verdict::Refuse, &["hdf5"])), ["inspection-refused"]);
+    // A risk is one whatever the verdict beside it.
+    assert_eq!(codes("mx", &found(Verdict::Load, &["hdf5"])), ["risk-not-accepted"]);
+    assert!(codes("mx", &found(Verdict::Load, &[])).is_empty());
+}
+
+#[test]
 fn the_example_is_a_policy_and_says_the_same_in_both_languages() {
     let example = EXAMPLE;
     let policy = Policy::parse(example.as_bytes()).unwrap();

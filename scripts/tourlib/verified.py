@@ -113,7 +113,7 @@ def scene_19(tour):
     saw(f"{len(good)} answers, then it was revoked: that took {done - began:.2f} s, and not one answer came after it")
     tour.json("revocation", "lift", made["digest"], "--reason", "it was another forum", "--tenant", "acme")
     tour.json("endpoint", "deploy", "guarded", "small@1", "--tenant", "acme", timeout=180)
-    pid = inuse.runtime(tour.state, "small")
+    pid = inuse.runtime(tour.state, "guarded")
     check(pid, "the runtime is not found")
     check(inuse.in_mounts_of(pid, inuse.as_it_is) == inuse.READ_ONLY, "root writes to the model without force")
     check(inuse.in_mounts_of(pid, inuse.by_force) == 0, "the attack did not work, so its end shows nothing")

@@ -24,7 +24,7 @@ def lineage(pid):
 
 
 def runtime(state, name):
-    """The process that answers with the model of this name, of the node in this state directory."""
+    """The process that answers for the endpoint of this name, of the node in this state directory."""
     for path in glob.glob("/proc/[0-9]*/cmdline"):
         pid = int(path.split("/")[2])
         try:

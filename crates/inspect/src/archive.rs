@@ -5,7 +5,7 @@ use crate::limits::{self, Limits};
 use crate::report::{self, Finding, Format, Report};
 use crate::sniff::{self, Claim};
 use crate::unpack::{self, Budget, Packed};
-use crate::{tar, zip};
+use crate::{sevenz, tar, zip};
 
 /// Where an inspection stands: how deep in archives, and what they may still take.
 #[derive(Debug)]
@@ -20,10 +20,13 @@ impl Place {
     }
 }
 
-/// Inspects the content if it is a compressed file or a tar archive.
+/// Inspects the content if it is a compressed file or an archive of tar or 7z.
 pub(crate) fn inspect(name: &str, bytes: &[u8], limits: &Limits, place: &mut Place) -> Option<Report> {
     if let Some(packed) = Packed::of(bytes) {
         return Some(compressed(packed, name, bytes, limits, place));
+    }
+    if bytes.starts_with(sevenz::MAGIC) {
+        return Some(seven(bytes, limits, place));
     }
     tar::claims(bytes).then(|| tape(bytes, limits, place))
 }
@@ -85,6 +88,34 @@ fn tape(bytes: &[u8], limits: &Limits, place: &mut Place) -> Report {
     let mut report = archive(format, format!("tar archive of {} files", members.len()));
     for member in members {
         within(&mut report, &member.name, member.data, limits, place);
+    }
+    report
+}
+
+fn seven(bytes: &[u8], limits: &Limits, place: &mut Place) -> Report {
+    let format = Format::Other("7z");
+    if let Some(refused) = too_deep(format, place) {
+        return refused;
+    }
+    let read = match sevenz::read(bytes, &mut place.budget) {
+        Ok(read) => read,
+        Err(finding) => return Report::refused(format, finding),
+    };
+    let mut report = archive(format, format!("7z archive of {} files", read.files()));
+    for name in &read.empty {
+        within(&mut report, name, b"", limits, place);
+    }
+    for pack in &read.packs {
+        let unpacked = match pack.unpack(&mut place.budget) {
+            Ok(unpacked) => unpacked,
+            Err(finding) => {
+                report.push(finding);
+                return report;
+            }
+        };
+        for (name, data) in pack.members(&unpacked) {
+            within(&mut report, name, data, limits, place);
+        }
     }
     report
 }
@@ -154,7 +185,7 @@ fn within(report: &mut Report, name: &str, data: &[u8], limits: &Limits, place: 
 /// are within it.
 fn absorb(report: &mut Report, name: &str, inner: Report) {
     let shown = crate::cursor::show(name.as_bytes());
-    let nested = matches!(inner.format, Format::Other("zip" | "tar"));
+    let nested = matches!(inner.format, Format::Other("zip" | "tar" | "7z"));
     for finding in &inner.findings {
         let mut finding = finding.clone();
         finding.explanation = match finding.explanation.strip_prefix('`') {

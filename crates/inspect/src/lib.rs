@@ -30,6 +30,7 @@ mod proto;
 mod report;
 mod safetensors;
 mod sentencepiece;
+mod sevenz;
 mod skops;
 mod sniff;
 mod tar;

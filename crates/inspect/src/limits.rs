@@ -103,6 +103,8 @@ pub const TFLITE_OPERATORS: i32 = 209;
 pub const TFLITE_GAP: usize = 1_024;
 /// Bytes of a line after the trees of a LightGBM model: 16 MiB.
 pub const LIGHTGBM_LINE: usize = 16 << 20;
+/// Coders of one folder of a 7z archive: a compression and filters before it.
+pub const SEVENZ_CODERS: usize = 4;
 /// Members of one ZIP file.
 pub const ZIP_MEMBERS: usize = 100_000;
 /// Archives within archives.

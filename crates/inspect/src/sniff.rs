@@ -25,7 +25,6 @@ const SIGNATURES: &[Signature] = &[
     sig(0, b"fmgg", "ggml", "a GGMF file of before GGUF; convert it to GGUF"),
     sig(0, b"tjgg", "ggml", "a GGJT file of before GGUF; convert it to GGUF"),
     sig(0, b"algg", "ggml", "a GGLA adapter of before GGUF; convert it to GGUF"),
-    sig(0, b"7z\xbc\xaf\x27\x1c", "7z", "a 7z archive; unpack it first"),
     sig(0, b"Rar!\x1a\x07", "rar", "a RAR archive; unpack it first"),
     sig(4, b"ftyp", "iso-media", "a media file"),
     sig(0, b"binf", "xgboost-binary", "an XGBoost model of the old binary form; save it as .json or .ubj"),

@@ -10,11 +10,11 @@ pub(crate) const DICTIONARY: u32 = 64 << 20;
 const MAGIC: &[u8] = b"\xfd7zXZ\0";
 
 /// Why a file was not unpacked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
     Broken,
     TooLarge,
-    Unsupported(&'static str),
+    Unsupported(String),
 }
 
 /// Unpacks at most `limit` bytes.
@@ -27,7 +27,7 @@ pub(crate) fn unpack(bytes: &[u8], limit: u64) -> Result<Vec<u8>, Fault> {
     }
     let check = match flags {
         [0, kind @ (0 | 1 | 4 | 10)] => *kind,
-        _ => return Err(Fault::Unsupported("check of an unknown kind")),
+        _ => return Err(Fault::Unsupported("check of an unknown kind".to_owned())),
     };
     let mut out = Vec::new();
     let mut records: Vec<(u64, u64)> = Vec::new();
@@ -83,7 +83,7 @@ fn block_header(cursor: &mut Cursor<'_>, size: u8) -> Result<u32, Fault> {
     let mut fields = Cursor::at(covered, 1);
     let flags = fields.u8().ok_or(Fault::Broken)?;
     if flags & 0x3f != 0 {
-        return Err(Fault::Unsupported("filters besides LZMA2"));
+        return Err(Fault::Unsupported("filters besides LZMA2".to_owned()));
     }
     for present in [0x40, 0x80] {
         if flags & present != 0 {
@@ -93,7 +93,7 @@ fn block_header(cursor: &mut Cursor<'_>, size: u8) -> Result<u32, Fault> {
     let filter = (number(&mut fields)?, number(&mut fields)?);
     let bits = fields.u8().ok_or(Fault::Broken)?;
     if filter != (0x21, 1) || bits > 40 {
-        return Err(Fault::Unsupported("filters besides LZMA2"));
+        return Err(Fault::Unsupported("filters besides LZMA2".to_owned()));
     }
     while let Some(byte) = fields.u8() {
         if byte != 0 {
@@ -103,12 +103,12 @@ fn block_header(cursor: &mut Cursor<'_>, size: u8) -> Result<u32, Fault> {
     let dictionary = (2_u64 | u64::from(bits & 1)) << (bits / 2 + 11);
     match u32::try_from(dictionary) {
         Ok(size) if size <= DICTIONARY => Ok(size),
-        _ => Err(Fault::Unsupported("a dictionary above 64 MiB")),
+        _ => Err(Fault::Unsupported("a dictionary above 64 MiB".to_owned())),
     }
 }
 
 /// Decodes one LZMA2 stream and says how long it was.
-fn lzma2(bytes: &[u8], dictionary: u32, limit: u64, out: &mut Vec<u8>) -> Result<usize, Fault> {
+pub(crate) fn lzma2(bytes: &[u8], dictionary: u32, limit: u64, out: &mut Vec<u8>) -> Result<usize, Fault> {
     let mut reader = lzma_rust2::Lzma2Reader::new(bytes, dictionary, None);
     let before = out.len();
     reader.by_ref().take(limit.saturating_add(1)).read_to_end(out).map_err(|_| Fault::Broken)?;
@@ -160,7 +160,7 @@ fn digest(check: u8, data: &[u8]) -> Vec<u8> {
     }
 }
 
-fn crc32(data: &[u8]) -> u32 {
+pub(crate) fn crc32(data: &[u8]) -> u32 {
     let mut sum = flate2::Crc::new();
     sum.update(data);
     sum.sum()

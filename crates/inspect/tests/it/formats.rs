@@ -311,7 +311,6 @@ fn formats_that_are_never_loaded() {
         ("GGJT", b"tjgg\x03\0\0\0", OTHER),
         ("llamafile", b"MZqFpD='\n\0\0", SCRIPT),
         ("ExecuTorch", b"\x1c\0\0\0ET12\0\0\0\0", SCRIPT),
-        ("7z", b"7z\xbc\xaf\x27\x1c\0\x04", OTHER),
         ("unknown", b"\x00\x01\x02\x03\xff\xfe", "SR-INS-0001"),
         ("latin-1 text", b"caf\xe9 au lait", "SR-INS-0001"),
         ("text with NUL", b"hello\0world", "SR-INS-0001"),

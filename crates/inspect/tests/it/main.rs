@@ -23,6 +23,8 @@ mod policies;
 #[cfg(test)]
 mod sentencepiece;
 #[cfg(test)]
+mod sevenz;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod templates;

@@ -28,6 +28,8 @@ fn make_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("m.pt", crate::policies::legacy_file()),
         ("m.joblib", crate::policies::joblib_file()),
         ("m.tar", tar(&[plain("a.json", b"{}"), plain("b.pkl", b"\x80\x04N.")])),
+        ("m.7z", crate::sevenz::made("lzma2")),
+        ("m.7z", crate::sevenz::made("copy")),
         ("m.json.gz", gzip(b"{}")),
         ("m.pkl.bz2", bzip2(b"\x80\x04N.")),
         ("m.json.xz", include_bytes!("data/json.xz").to_vec()),

@@ -96,7 +96,7 @@ pub(crate) fn begin(
     };
     let said = request.intake.clone();
     match (&kind, &said) {
-        (Kind::Model, Some(said)) => intake::check(said)?,
+        (Kind::Model, Some(said)) => intake::check(node, tenant, said)?,
         (Kind::Model, None) => {
             return Err(Fail::invalid(
                 "a model that was made elsewhere says where it is from: `intake.source`",

@@ -3,7 +3,7 @@
 //! A version is the document as it was written, in an envelope that the keeper signed. One that does not verify admits
 //! nothing of its tenant. A tenant without one goes by the node's own signature.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::{Page, TrustApply, TrustCheck, TrustOpinion, TrustOpinions};
@@ -15,18 +15,22 @@ use integrity::oms::Signed;
 use integrity::trust::{Decision, Facts, Policy, Stage, evaluate};
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use ops::keeper::SignKind;
-use store::records::{Endpoint, EndpointState, Model, ModelState, TrustPolicy};
+use store::records::{Endpoint, EndpointState, File, Model, ModelState, TrustPolicy};
 use store::{PageRequest, StoreError};
 
 use crate::auth::{By, Principal};
 use crate::clock::now;
 use crate::fail::reason;
 use crate::node::{Node, correlation, store_fail, time};
-use crate::{Fail, endpoints, models};
+use crate::{Fail, boms, endpoints, models};
+use signed::Opener;
 
 mod risks;
+mod signed;
+mod source;
 
 pub(crate) use risks::{accepted, listed};
+pub(crate) use source::{has_policy, vouched};
 
 /// What is under the keeper's signature besides the policy, so that it is of nothing else.
 const PAYLOAD_TYPE: &str = "application/vnd.strongroom.trust-policy";
@@ -85,9 +89,9 @@ fn decide(policy: &Policy, model: &Model, bom: Option<Digest>) -> Decision {
     let at = now();
     // The node's own signature counts where the policy names its key, as anybody's does.
     let bundles = std::iter::once(&model.bundle).chain(&model.signatures);
-    let opened =
-        bundles.filter_map(|bundle| policy.open(model.name.as_str(), bundle.as_bytes(), (&[], &[]), at).ok());
-    let signatures: Vec<Signed> = opened.filter(|signed| is_of(signed, model).is_ok()).collect();
+    let mut opener = Opener::new(policy);
+    let opened = bundles.filter_map(|bundle| opener.open(model.name.as_str(), bundle.as_bytes(), at).ok());
+    let signatures: Vec<Signed> = opened.filter(|signed| is_of(signed, &model.files).is_ok()).collect();
     let files: Vec<Digest> = model.files.iter().map(|file| file.digest).collect();
     let facts = Facts {
         model: model.name.as_str(),
@@ -104,9 +108,8 @@ fn decide(policy: &Policy, model: &Model, bom: Option<Digest>) -> Decision {
 }
 
 /// Whether a signature is over exactly these files.
-fn is_of(signed: &Signed, model: &Model) -> Result<(), String> {
-    let files: BTreeMap<String, Digest> = model.files.iter().map(|f| (f.path.clone(), f.digest)).collect();
-    signed.check_files(&files).map(drop).map_err(|e| base::error::chain(&e))
+fn is_of(signed: &Signed, files: &[File]) -> Result<(), String> {
+    signed.check_files(&boms::digests(files)).map(drop).map_err(|e| base::error::chain(&e))
 }
 
 /// Puts a policy into force for a tenant. What it does not admit any more is out of service when this is answered.
@@ -122,6 +125,7 @@ pub(crate) fn apply(
         return Err(Fail::invalid("a list of revocations that is signed elsewhere is not taken by a node")
             .help("leave out `[revocations]`, and revoke with `strongroom revocation create`"));
     }
+    signed::is_usable(&policy)?;
     let why = reason(&request.reason)?;
     let last = node.meta.read(|tx| tx.of(tenant).last::<TrustPolicy>()).map_err(store_fail)?;
     let (known, at) = (last.map_or(0, |stored| stored.record.version), now());
@@ -270,10 +274,10 @@ pub(crate) fn countersign(
             "nobody's signature counts but the node's".to_owned(),
         ));
     };
-    let signed = policy
-        .open(model.name.as_str(), bundle.as_bytes(), (&[], &[]), now())
+    let signed = Opener::new(&policy)
+        .open(model.name.as_str(), bundle.as_bytes(), now())
         .map_err(|e| no("it does not verify", base::error::chain(&e)))?;
-    is_of(&signed, &model).map_err(|why| no("it is over other files", why))?;
+    is_of(&signed, &model.files).map_err(|why| no("it is over other files", why))?;
     let names: Vec<&str> = policy
         .attribute(model.name.as_str(), signed.signer(), now())
         .iter()

@@ -5,7 +5,8 @@
 //! models must be verified before use"). It stops a certificate of another authority, an entry that is in no log or
 //! is of another signature, and another identity or provider.
 //!
-//! **Where.** Called by the command line on plain files. It must never open a connection: the trusted root comes with
+//! **Where.** Called by the command line on plain files, and by control where a tenant's trust policy pins an instance.
+//! It must never open a connection: the trusted root comes with
 //! the call, and neither a newer one nor a log is asked. Its libraries are linked by nothing that holds keys.
 //!
 //! **Invariants.** No identity is believed that the caller did not name, together with its provider. The signature

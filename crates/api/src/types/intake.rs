@@ -131,7 +131,7 @@ request! {
         #[serde(default)]
         #[schemars(with = "Option<shape::SignatureFile>")]
         signature: Option<String>,
-        /// The public key that it is to verify with, PEM.
+        /// The public key that it is to verify with, PEM; without one the tenant's trust policy says who may sign.
         #[serde(default)]
         #[schemars(with = "Option<shape::PublicKey>")]
         public_key: Option<String>,

@@ -21,13 +21,14 @@ pub(crate) struct ImportArgs {
     /// What is known of it
     #[command(flatten)]
     pub(crate) facts: FactArgs,
-    /// Signature that came with it, in OMS format; it must verify over exactly these files
-    #[arg(long, value_name = "FILE", requires = "public_key")]
+    /// Signature that came with it, in OMS format; it must verify over exactly these files, with `--public-key` and for
+    /// somebody whom the tenant's trust policy names, where there is one
+    #[arg(long, value_name = "FILE")]
     pub(crate) signature: Option<PathBuf>,
-    /// How it was signed
+    /// How it was signed; certificates are those that the tenant's trust policy names
     #[arg(long, value_enum, default_value = "key")]
     pub(crate) method: Method,
-    /// EC public key of who signed it, PEM
+    /// EC public key of who signed it, PEM; without one the trust policy says whose it may be
     #[arg(long, value_name = "PEM", requires = "signature")]
     pub(crate) public_key: Option<PathBuf>,
     /// Whose

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::incoming::{self, Part};
 use super::sign::read_bounded;
 use super::{import, job};
-use crate::args::{FactArgs, ImportArgs, IntakeCommand, Thing};
+use crate::args::{FactArgs, ImportArgs, IntakeCommand, Method, Thing};
 use crate::error::{CliError, Failure};
 use crate::exit::Exit;
 use crate::names::Versioned;
@@ -149,7 +149,10 @@ impl From<FactArgs> for api::IntakeFacts {
 
 /// Brings a model in.
 pub(super) fn bring(session: &Session, args: ImportArgs) -> Result<Answer, Failure> {
-    let ImportArgs { name, path, source, facts, signature, method: _, public_key, tenant } = args;
+    let ImportArgs { name, path, source, facts, signature, method, public_key, tenant } = args;
+    if method != Method::Key && public_key.is_some() {
+        return Err(CliError::Usage("`--public-key` goes with `--method key`".to_owned()).into());
+    }
     let text = |path: &Path, max: u64| -> Result<String, Failure> {
         String::from_utf8(read_bounded(path, max)?).map_err(|_| {
             let reason = "it is not text".to_owned();

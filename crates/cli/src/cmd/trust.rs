@@ -125,6 +125,8 @@ fn check(file: &Path, model: Option<&str>) -> Result<Answer, Failure> {
         Some(_) => "  revocations  a signed list must be there\n",
         None => "  revocations  no list is asked for\n",
     });
+    let (instance, believed) = instance(&policy);
+    text.push_str(&format!("  sigstore     {instance}\n"));
     for signer in policy.principals() {
         text.push_str(&format!("  signer       {}\n", printable(&described(signer))));
     }
@@ -137,12 +139,32 @@ fn check(file: &Path, model: Option<&str>) -> Result<Answer, Failure> {
         "version": policy.version(),
         "digest": policy.digest().hex(),
         "revocations": policy.revocation_key().is_some(),
+        "sigstore": instance,
         "signers": policy.principals().iter().map(|p| p.name.as_str()).collect::<Vec<_>>(),
         "rules": policy.rules().iter().map(rule).collect::<Vec<_>>(),
         "model": asked,
     });
     let unmet = asked.as_ref().is_some_and(|asked| asked.get("rule").is_none_or(Value::is_null));
-    Ok(Answer::text(json, text).exit(if unmet { Exit::No } else { Exit::Done }))
+    Ok(Answer::text(json, text).exit(if unmet || !believed { Exit::No } else { Exit::Done }))
+}
+
+/// What is said of the instance of Sigstore, and whether everybody who signs by Sigstore could be believed.
+fn instance(policy: &Policy) -> (String, bool) {
+    let named = policy.principals().iter().flat_map(|signer| &signer.credentials);
+    let named = named.filter(|credential| matches!(credential, Credential::Sigstore { .. })).count();
+    match policy.sigstore_root() {
+        None if named == 0 => ("nobody signs by it".to_owned(), true),
+        None => (
+            "✗ identities are named, and `[sigstore]` pins no `trusted_root`: no node takes it".to_owned(),
+            false,
+        ),
+        Some(root) => match sigstore::Instance::parse(root.as_bytes()) {
+            Ok(_) => (format!("pinned, for {named} identities"), true),
+            Err(error) => {
+                (format!("✗ `trusted_root` is none: {}", printable(&base::error::chain(&error))), false)
+            }
+        },
+    }
 }
 
 /// What the policy says of one model.
@@ -171,6 +193,7 @@ fn rule(rule: &Rule) -> Value {
         "signatures": rule.signatures,
         "floor": rule.floor,
         "bom": rule.bom,
+        "upstream_signed": rule.upstream_signed,
         "accept_risks": rule.accept_risks,
     })
 }
@@ -185,7 +208,14 @@ fn described(signer: &Principal) -> String {
                 let name = key.fingerprint().map(|k| k.short()).unwrap_or_default();
                 format!("{} key {name}", key.curve())
             }
-            Credential::Certificate { identity, .. } => format!("certificate of {identity}"),
+            Credential::Certificate { identity, trust } => {
+                let lists = match trust.lists() {
+                    0 => "no revocation list is asked".to_owned(),
+                    n => format!("{n} revocation lists"),
+                };
+                let dated = if trust.is_dated() { ", timestamps" } else { "" };
+                format!("certificate of {identity} ({lists}{dated})")
+            }
             Credential::Sigstore { identity, issuer } => format!("{identity} by {issuer}"),
         })
         .collect();

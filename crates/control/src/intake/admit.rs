@@ -7,7 +7,7 @@ use integrity::intake::Step;
 use ops::event::EventKind;
 use vault::KeyScope;
 
-use super::{Mover, Which, advance, called, describe, find, may, must_be_accepted, pass, refuse_for, show};
+use super::{Mover, Which, advance, called, describe, find, may, must_be_trusted, pass, refuse_for, show};
 use crate::auth::Principal;
 use crate::datasets::verify_files;
 use crate::models::{self, Inspected, Registration};
@@ -26,7 +26,7 @@ pub(crate) fn admit(
     let stored = find(node, tenant, (&which.0, which.1))?;
     let record = stored.record.clone();
     may(node, &record, Step::Admit)?;
-    must_be_accepted(node, &record)?;
+    must_be_trusted(node, &record)?;
     // The bytes as they are now: what was inspected and measured is what is signed.
     let scope = KeyScope::Tenant(tenant.clone());
     let checks = verify_files(node, &scope, &record.files, &actor, cor)?;
@@ -60,7 +60,10 @@ pub(crate) fn admit(
         bom: Some(bom.clone()),
         inspected: Inspected { verdict, findings: record.findings.clone(), risks: record.risks.clone() },
     };
-    let model = models::record(node, registration);
+    let mut model = models::record(node, registration);
+    // A signature that the policy knows goes on counting, beside the node's own.
+    let known = record.upstream.as_ref().filter(|upstream| !upstream.principals.is_empty());
+    model.signatures.extend(known.map(|upstream| upstream.bundle.clone()));
     let told = models::event(EventKind::ModelImport, &actor, &model, cor);
     let event = (EventKind::IntakeAdmit, pass(Step::Admit, &record));
     let stored = node.keeper.audited(told, || {

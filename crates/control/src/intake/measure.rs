@@ -12,7 +12,7 @@ use store::meta::Stored;
 use store::records::{Criterion, Evaluation, Intake, Job};
 use store::{StoreError, Tx};
 
-use super::{Mover, Which, advance, called, find, may, must_be_accepted, pass, show};
+use super::{Mover, Which, advance, called, find, may, must_be_trusted, pass, show};
 use crate::Fail;
 use crate::auth::{By, Principal};
 use crate::clock::now;
@@ -34,7 +34,7 @@ pub(crate) fn evaluate(
     let asked = criterion(request, &principal.actor())?;
     let Stored { rev, record } = find(node, tenant, (&which.0, which.1))?;
     may(node, &record, Step::Accept)?;
-    must_be_accepted(node, &record)?;
+    must_be_trusted(node, &record)?;
     if record.evaluations.len() >= MEASURED_MAX {
         return Err(Fail::conflict(format!("`{}` was measured {MEASURED_MAX} times", called(&record))));
     }
@@ -121,7 +121,7 @@ fn evaluation(job: &Job, by: &str) -> Evaluation {
 /// Whether the model is to be opened for this job: it is the newest measurement, and waited for.
 pub(crate) fn may_be_measured(node: &Node, job: &Job, of: &Measured) -> Result<(), Fail> {
     let stored = waited_for(node, job, of)?;
-    must_be_accepted(node, &stored.record).map(drop)
+    must_be_trusted(node, &stored.record)
 }
 
 fn waited_for(node: &Node, job: &Job, of: &Measured) -> Result<Stored<Intake>, Fail> {

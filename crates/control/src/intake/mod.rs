@@ -133,6 +133,12 @@ fn must_be_accepted(node: &Node, record: &Intake) -> Result<Option<String>, Fail
     trust::accepted(node, &record.tenant, &record.name, verdict, &record.risks)
 }
 
+/// Likewise, and that it comes from whom the tenant trusts.
+fn must_be_trusted(node: &Node, record: &Intake) -> Result<(), Fail> {
+    must_be_accepted(node, record)?;
+    trust::vouched(node, record).map(drop)
+}
+
 /// As people and events name it.
 fn called(record: &Intake) -> String {
     format!("{}@{}", record.name, record.number)
@@ -212,7 +218,7 @@ fn refuse_for(
 }
 
 /// What is said of a model when it is brought, before a byte of it comes.
-pub(crate) fn check(said: &IntakeBegin) -> Result<(), Fail> {
+pub(crate) fn check(node: &Node, tenant: &Name, said: &IntakeBegin) -> Result<(), Fail> {
     let long = |what: &str, max: usize| Err(Fail::invalid(format!("`{what}` has at most {max} bytes")));
     plain("source", &said.source)?;
     facts(&said.facts)?;
@@ -224,7 +230,11 @@ pub(crate) fn check(said: &IntakeBegin) -> Result<(), Fail> {
             long("public_key", api::shape::PUBLIC_KEY_MAX)
         }
         (Some(_), Some(_)) | (None, None) => Ok(()),
-        _ => Err(Fail::invalid("a signature comes with the public key that it is to verify with")),
+        (Some(_), None) if trust::has_policy(node, tenant)? => Ok(()),
+        _ => Err(Fail::invalid(
+            "a signature comes with the public key that it is to verify with, unless a trust policy of the tenant says who may sign",
+        )
+        .help("add `--public-key PEM`, or see `strongroom trust policy example`")),
     }
 }
 
@@ -286,7 +296,7 @@ fn quarantine(
     files.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
     let mut declared = BTreeMap::new();
     declare(&mut declared, &facts(&said.facts)?, &principal.actor());
-    let upstream = said.signature.zip(said.public_key);
+    let (signature, key) = (said.signature, said.public_key);
     let mut record = Intake {
         tenant: tenant.clone(),
         name: name.clone(),
@@ -299,7 +309,12 @@ fn quarantine(
         two_people: node.config.two_people(),
         by: principal.actor(),
         source: said.source,
-        upstream: upstream.map(|(bundle, key)| Upstream { bundle, key, verified: None }),
+        upstream: signature.map(|bundle| Upstream {
+            bundle,
+            key,
+            verified: None,
+            principals: BTreeSet::new(),
+        }),
         declared,
         verdict: None,
         findings: Vec::new(),

@@ -69,9 +69,9 @@ fn attack(node: &Arc<Node>, principal: &Principal, tenant: &Name, name: &Name) -
         stored = match stage(stored.record.state) {
             Stage::Quarantined => match steps::source(node, principal, stored, cor) {
                 Ok(stored) => stored,
-                // A list of sources that has no room for the probe: the control did its work.
-                Err(fail) if fail.code == "SR-ITK-0002" => {
-                    walked.evidence.push(format!("a source that is not on the list: {}", fail.line()));
+                // A list of sources or a policy that has no room for the probe: the control did its work.
+                Err(fail) if matches!(fail.code.as_str(), "SR-ITK-0002" | "SR-CTL-0071") => {
+                    walked.evidence.push(format!("a source that is not trusted: {}", fail.line()));
                     return Ok(walked);
                 }
                 Err(fail) => return Err(fail),

@@ -1,7 +1,9 @@
 //! The steps that need nobody's word but what was said when the model was brought: source, inspection, description.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use base::Digest;
 use integrity::intake::Step;
 use integrity::oms;
 use ops::event::{Event, EventKind, Outcome, Phase};
@@ -64,39 +66,44 @@ pub(super) fn source(
         Ok(trusted) => trusted,
         Err(fail) => return refuse_for(node, by, stored, fail, cor).map(|never| match never {}),
     };
-    let (detail, key) = match &stored.record.upstream {
-        None => (format!("{trusted}; no signature came with it"), None),
-        Some(upstream) => {
-            let verified = oms::verify(
-                upstream.bundle.as_bytes(),
-                upstream.key.as_bytes(),
-                &digests(&stored.record.files),
-            );
-            let fingerprint =
-                integrity::PublicKey::from_pem(upstream.key.as_bytes()).and_then(|k| k.fingerprint());
-            match (verified, fingerprint) {
-                (Ok(_), Ok(key)) => {
-                    (format!("{trusted}; the signature that came with it verifies with key {key}"), Some(key))
-                }
-                (Err(e), _) => {
-                    let told =
-                        format!("the signature that came with `{}` does not verify", called(&stored.record));
-                    let fail = Fail::refused("SR-ITK-0003", told).because(base::error::chain(&e)).help(
-                        "check it before: `strongroom model verify DIR --signature FILE --method key --public-key PEM`",
-                    );
-                    return refuse_for(node, by, stored, fail, cor).map(|never| match never {});
-                }
-                (_, Err(e)) => return Err(Fail::explained(500, &e)),
-            }
-        }
+    let by_key = stored.record.upstream.as_ref().and_then(|u| Some((u, u.key.as_ref()?)));
+    let by_key = by_key.map(|(upstream, key)| verifies(&stored.record, &upstream.bundle, key)).transpose();
+    let by_key = match by_key {
+        Ok(key) => key,
+        Err(fail) => return refuse_for(node, by, stored, fail, cor).map(|never| match never {}),
     };
+    let vouched = match trust::vouched(node, &stored.record) {
+        Ok(vouched) => vouched,
+        Err(fail) => return refuse_for(node, by, stored, fail, cor).map(|never| match never {}),
+    };
+    let detail = match (&stored.record.upstream, by_key) {
+        (None, _) => "no signature came with it".to_owned(),
+        (Some(_), Some(key)) => format!("the signature that came with it verifies with key {key}"),
+        (Some(_), None) => "a signature came with it".to_owned(),
+    };
+    let detail =
+        [Some(trusted), Some(detail), vouched.said].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let (key, principals) = vouched.by.map_or((by_key, BTreeSet::new()), |(key, names)| (Some(key), names));
     let event = (EventKind::IntakeStep, pass(Step::Source, &stored.record));
     advance(node, by, stored, event, (&detail, cor), |_, record| {
         if let Some(upstream) = &mut record.upstream {
             upstream.verified = key;
+            upstream.principals = principals;
         }
         Ok(())
     })
+}
+
+/// Verifies the signature that came with a model with the key that was given; the key's SHA-256.
+fn verifies(record: &Intake, bundle: &str, key: &str) -> Result<Digest, Fail> {
+    oms::verify(bundle.as_bytes(), key.as_bytes(), &digests(&record.files)).map_err(|e| {
+        let told = format!("the signature that came with `{}` does not verify", called(record));
+        Fail::refused("SR-ITK-0003", told).because(base::error::chain(&e)).help(
+            "check it before: `strongroom model verify DIR --signature FILE --method key --public-key PEM`",
+        )
+    })?;
+    let key = integrity::PublicKey::from_pem(key.as_bytes()).and_then(|k| k.fingerprint());
+    key.map_err(|e| Fail::explained(500, &e))
 }
 
 pub(super) fn inspect(

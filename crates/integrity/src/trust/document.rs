@@ -22,6 +22,8 @@ pub(crate) struct PolicyDocument {
     pub(crate) version: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) revocations: Option<RevocationsDocument>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sigstore: Option<InstanceDocument>,
     #[serde(default, rename = "signer")]
     pub(crate) signers: Vec<SignerDocument>,
     #[serde(default, rename = "rule")]
@@ -36,6 +38,14 @@ pub(crate) struct RevocationsDocument {
     pub(crate) key: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) grace_hours: Option<u64>,
+}
+
+/// The Sigstore instance whose certificates and logs are believed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InstanceDocument {
+    /// Its trusted root, JSON.
+    pub(crate) trusted_root: String,
 }
 
 /// Somebody who may sign.
@@ -64,6 +74,12 @@ pub(crate) struct CertificateDocument {
     /// Roots, PEM.
     pub(crate) roots: String,
     pub(crate) identity: String,
+    /// Revocation lists, each PEM. With one, every authority of a path must have one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) crls: Vec<String>,
+    /// Roots of authorities whose timestamps are believed, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timestamp_roots: Option<String>,
 }
 
 /// An identity of Sigstore.
@@ -84,12 +100,19 @@ pub(crate) struct RuleDocument {
     pub(crate) floor: u64,
     #[serde(default = "yes")]
     pub(crate) bom: bool,
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub(crate) upstream_signed: bool,
     #[serde(default)]
     pub(crate) accept_risks: Vec<String>,
 }
 
 const fn yes() -> bool {
     true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+const fn is_no(value: &bool) -> bool {
+    !*value
 }
 
 /// Reads a document, and the SHA-256 of its canonical form: the same for TOML and JSON that say the same.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base::{Digest, Timestamp};
 
-use super::document::{self, POLICY_SCHEMA, PolicyDocument, RuleDocument, SignerDocument};
+use super::document::{
+    self, CertificateDocument, POLICY_SCHEMA, PolicyDocument, RuleDocument, SignerDocument,
+};
 use super::error::TrustError;
 use super::pattern::Pattern;
 use crate::error::{VerifyError, quote};
@@ -26,6 +28,7 @@ pub struct Policy {
     version: u64,
     revocation_key: Option<PublicKey>,
     grace_millis: u64,
+    sigstore_root: Option<String>,
     principals: Vec<Principal>,
     rules: Vec<Rule>,
 }
@@ -53,8 +56,8 @@ pub enum Credential {
     /// With a certificate below these roots that names this identity
     /// (see [`CertificateTrust::with_identity`]).
     Certificate {
-        /// The roots.
-        roots: Vec<Certificate>,
+        /// The roots, with revocation lists and authorities of timestamps where the policy has them.
+        trust: Box<CertificateTrust>,
         /// The identity.
         identity: String,
     },
@@ -78,6 +81,8 @@ pub struct Rule {
     pub floor: u64,
     /// Whether a signed Model BoM must be there.
     pub bom: bool,
+    /// Whether a model that was made elsewhere must come with a signature of somebody who may sign for it.
+    pub upstream_signed: bool,
     /// Risks named by the inspection that are accepted; what the inspection refuses never is.
     pub accept_risks: BTreeSet<String>,
 }
@@ -115,6 +120,7 @@ impl Policy {
             version: document.version,
             revocation_key,
             grace_millis: grace_hours.saturating_mul(60 * 60 * 1000),
+            sigstore_root: document.sigstore.map(|instance| instance.trusted_root),
             principals,
             rules,
         };
@@ -203,30 +209,32 @@ impl Policy {
         matching.max_by_key(|(pattern, _)| pattern.closeness()).map(|(_, rule)| rule)
     }
 
-    /// Opens a signature file with the first credential for this model that fits, whatever its method. `crls` and
-    /// `tsa` are for certificates. Bundles of method `sigstore` need [`crate::oms::open_sigstore`].
+    /// The trusted root of the Sigstore instance that is believed, as it was written. It is not read here.
+    pub fn sigstore_root(&self) -> Option<&str> {
+        self.sigstore_root.as_deref()
+    }
+
+    /// Identity and issuer of everybody who signs for this model by Sigstore.
+    pub fn sigstore_identities(&self, model: &str) -> impl Iterator<Item = (&str, &str)> {
+        let named = self.principals.iter().filter(move |p| p.models.iter().any(|m| m.matches(model)));
+        named.flat_map(|p| &p.credentials).filter_map(|credential| match credential {
+            Credential::Sigstore { identity, issuer } => Some((identity.as_str(), issuer.as_str())),
+            _ => None,
+        })
+    }
+
+    /// Opens a signature file with the first credential for this model that fits, whatever its method. Bundles of
+    /// method `sigstore` need [`crate::oms::open_sigstore`].
     ///
     /// # Errors
     /// [`VerifyError`] of the credential that came closest: a wrong key says less than an expired certificate.
-    pub fn open(
-        &self,
-        model: &str,
-        bundle: &[u8],
-        (crls, tsa): (&[Crl], &[Certificate]),
-        now: Timestamp,
-    ) -> Result<Signed, VerifyError> {
+    pub fn open(&self, model: &str, bundle: &[u8], now: Timestamp) -> Result<Signed, VerifyError> {
         let mut refused = None;
         let named = self.principals.iter().filter(|p| p.models.iter().any(|m| m.matches(model)));
         for credential in named.flat_map(|p| &p.credentials) {
             let trust = match credential {
                 Credential::Key(key) => Trust::Key(key.clone()),
-                Credential::Certificate { roots, identity } => {
-                    let mut trust = CertificateTrust::new(roots.clone())?.with_crls(crls.to_vec())?;
-                    if !tsa.is_empty() {
-                        trust = trust.with_tsa(tsa.to_vec())?;
-                    }
-                    Trust::Certificates(trust.with_identity(identity))
-                }
+                Credential::Certificate { trust, .. } => Trust::Certificates((**trust).clone()),
                 Credential::Sigstore { .. } => continue,
             };
             match open_with(bundle, &trust, Accept::default(), now) {
@@ -270,9 +278,8 @@ impl Credential {
     fn is_of(&self, signer: &Signer) -> bool {
         match (self, signer) {
             (Self::Key(key), Signer::Key { key: found }) => key.fingerprint().is_ok_and(|k| k == *found),
-            (Self::Certificate { roots, identity }, Signer::Certificate(by)) => {
-                let below =
-                    by.issuers.last().is_some_and(|root| roots.iter().any(|r| r.fingerprint() == *root));
+            (Self::Certificate { trust, identity }, Signer::Certificate(by)) => {
+                let below = by.issuers.last().is_some_and(|root| trust.roots().any(|r| r == *root));
                 let named = match identity.strip_prefix("subject:") {
                     Some(name) => by.subject == name,
                     None => by.names.contains(identity),
@@ -294,14 +301,7 @@ fn principal(document: &SignerDocument) -> Result<Principal, TrustError> {
         credentials.push(Credential::Key(key(&place, pem)?));
     }
     for by in &document.certificates {
-        let all = Certificate::all_from_pem(by.roots.as_bytes());
-        let all = all.map_err(|e| TrustError::value(&*place, e.to_string()))?;
-        // What is in a policy is a root, or is not there: nothing that merely helps.
-        if !all.iter().all(Certificate::is_self_signed) {
-            return Err(TrustError::value(place, "a certificate under `roots` does not sign itself"));
-        }
-        let identity = document::word(&place, &by.identity)?;
-        credentials.push(Credential::Certificate { roots: all, identity });
+        credentials.push(certificate(&place, by)?);
     }
     for by in &document.sigstore {
         let (identity, issuer) = (document::word(&place, &by.identity)?, document::word(&place, &by.issuer)?);
@@ -325,6 +325,29 @@ fn principal(document: &SignerDocument) -> Result<Principal, TrustError> {
     })
 }
 
+fn certificate(place: &str, by: &CertificateDocument) -> Result<Credential, TrustError> {
+    let bad = |e: &dyn std::fmt::Display| TrustError::value(place, e.to_string());
+    // What is in a policy is a root, or is not there: nothing that merely helps.
+    let roots = |part: &str, pem: &str| {
+        let all = Certificate::all_from_pem(pem.as_bytes()).map_err(|e| bad(&e))?;
+        match all.iter().all(Certificate::is_self_signed) {
+            true => Ok(all),
+            false => {
+                let why = format!("a certificate under `{part}` does not sign itself");
+                Err(TrustError::value(place, why))
+            }
+        }
+    };
+    let identity = document::word(place, &by.identity)?;
+    let mut trust = CertificateTrust::new(roots("roots", &by.roots)?).map_err(|e| bad(&e))?;
+    let crls: Result<Vec<Crl>, _> = by.crls.iter().map(|pem| Crl::parse(pem.as_bytes())).collect();
+    trust = trust.with_crls(crls.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
+    if let Some(pem) = &by.timestamp_roots {
+        trust = trust.with_tsa(roots("timestamp_roots", pem)?).map_err(|e| bad(&e))?;
+    }
+    Ok(Credential::Certificate { trust: Box::new(trust.with_identity(&identity)), identity })
+}
+
 fn rule(document: &RuleDocument) -> Result<Rule, TrustError> {
     let place = format!("rule for `{}`", quote(&document.models.join(", ")));
     let mut accept_risks = BTreeSet::new();
@@ -340,6 +363,7 @@ fn rule(document: &RuleDocument) -> Result<Rule, TrustError> {
         signatures: usize::try_from(document.signatures).unwrap_or(usize::MAX),
         floor: document.floor,
         bom: document.bom,
+        upstream_signed: document.upstream_signed,
         accept_risks,
     })
 }

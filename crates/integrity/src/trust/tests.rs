@@ -320,12 +320,12 @@ fn bundles_open_with_the_credential_that_fits_and_are_attributed_to_whom_it_is_o
     let mut by_identity = document(1);
     by_identity["signer"][1]["sigstore"] = json!([{"identity": "bob@example.org", "issuer": "https://id"}]);
     let policy = policy(&by_identity);
-    let opened = policy.open("m", &bundle(3, b"x"), (&[], &[]), NOW).unwrap();
+    let opened = policy.open("m", &bundle(3, b"x"), NOW).unwrap();
     let names = |signer: &Signer| -> Vec<String> {
         policy.attribute("m", signer, NOW).iter().map(|p| p.name.clone()).collect()
     };
     assert_eq!(names(opened.signer()), ["p3"]);
-    assert!(policy.open("m", &bundle(8, b"x"), (&[], &[]), NOW).is_err());
+    assert!(policy.open("m", &bundle(8, b"x"), NOW).is_err());
     let sigstore = |identity: &str, issuer: &str| {
         Signer::Sigstore(SigstoreSigner {
             key: sha256(b"k"),

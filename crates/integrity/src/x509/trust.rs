@@ -64,6 +64,16 @@ impl CertificateTrust {
         self
     }
 
+    /// How many revocation lists are asked.
+    pub const fn lists(&self) -> usize {
+        self.crls.len()
+    }
+
+    /// Whether timestamps may say when a signature was made.
+    pub const fn is_dated(&self) -> bool {
+        !self.tsa_roots.is_empty()
+    }
+
     /// SHA-256 of each root.
     pub fn roots(&self) -> impl Iterator<Item = Digest> {
         self.roots.iter().map(Certificate::fingerprint)

@@ -402,6 +402,48 @@ fn revoked_certificates_are_refused_and_so_is_not_knowing() {
     assert!(matches!(error, CertificateError::RevocationUnknown { .. }), "{error}");
 }
 
+/// What a trust policy pins is asked as what a caller passes: its lists at every use, its timestamps once the
+/// certificate has ended.
+#[test]
+fn a_policy_asks_the_lists_and_timestamps_that_it_pins() {
+    let pki = three("prime256v1");
+    pki.root("tsroot", "prime256v1", CA);
+    pki.issue_for("tsa", "prime256v1", "tsroot", TSA, "-days 3000");
+    pki.crl("clean", "root", &[], "-crldays 10");
+    pki.crl("between", "middle", &[], "-crldays 10");
+    pki.crl("listed", "middle", &["signer"], "-crldays 10");
+    let pem = |name: &str| String::from_utf8(pki.read(name)).unwrap();
+    let policy = |crls: &[&str], stamps: &[&str]| {
+        let crls: Vec<String> = crls.iter().map(|name| pem(&format!("{name}.crl"))).collect();
+        let mut by = json!({"roots": pem("root.pem"), "identity": "alice@example.org", "crls": crls});
+        for name in stamps {
+            by["timestamp_roots"] = pem(name).into();
+        }
+        let signer = json!({"principal": "alice", "models": ["*"], "certificate": [by]});
+        let rule = json!({"models": ["*"], "signatures": 1});
+        json!({"schema": "strongroom.trust-policy/1", "tenant": "acme", "version": 1, "signer": [signer], "rule": [rule]})
+    };
+    let parsed = |document: Value| integrity::trust::Policy::parse(document.to_string().as_bytes());
+    let bundle = stamped(&pki, &signed(&pki, "signer", &["middle"]), "tsa");
+    let opens = |crls: &[&str], stamps: &[&str], at: Timestamp| {
+        let policy = parsed(policy(crls, stamps)).unwrap();
+        let signed = policy.open("m", &bundle, at);
+        signed.is_ok_and(|signed| policy.attribute("m", signed.signer(), at).len() == 1)
+    };
+    assert!(opens(&[], &[], now()) && opens(&["clean", "between"], &[], now()));
+    assert!(!opens(&["clean", "listed"], &[], now()), "a revoked certificate counts");
+    assert!(!opens(&["clean"], &[], now()), "an authority without a list counts");
+    assert!(!opens(&["clean", "between"], &[], later(11)), "lists that ran out count");
+    assert!(!opens(&[], &[], later(400)) && opens(&[], &["tsroot.pem"], later(400)));
+    // Roots are roots, lists are lists.
+    for bad in [policy(&[], &["middle.pem"]), policy(&[], &["listed.crl"])] {
+        assert!(parsed(bad).is_err());
+    }
+    let mut bad = policy(&["clean"], &[]);
+    bad["signer"][0]["certificate"][0]["crls"][0] = pem("root.pem").into();
+    assert!(parsed(bad).is_err());
+}
+
 #[test]
 fn a_trusted_timestamp_dates_a_signature_and_no_other_does() {
     for (curve, kind) in [("prime256v1", "prime256v1"), ("secp521r1", "rsa"), ("secp384r1", "secp384r1")] {

@@ -1,5 +1,7 @@
 //! Parts of the record of an intake.
 
+use std::collections::BTreeSet;
+
 use base::Digest;
 use base::id::JobId;
 use serde::{Deserialize, Serialize};
@@ -10,10 +12,14 @@ use serde::{Deserialize, Serialize};
 pub struct Upstream {
     /// The signature, JSON as it came.
     pub bundle: String,
-    /// The public key that it is to verify with, PEM.
-    pub key: String,
-    /// SHA-256 of that key, once the signature verified over exactly these files.
+    /// The public key that it is to verify with, PEM; without one the tenant's trust policy says who may have signed.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// SHA-256 of the signer's key, once the signature verified over exactly these files.
     pub verified: Option<Digest>,
+    /// Whom the trust policy knew the signer as.
+    #[serde(default)]
+    pub principals: BTreeSet<String>,
 }
 
 /// What somebody says of a model.

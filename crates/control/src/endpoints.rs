@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use api::{EndpointDeploy, Page};
 use base::id::{EndpointId, RunId};
 use base::names::Name;
+use integrity::trust::Stage;
 use ops::List;
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use ops::warden::{Image, InputKind, Limits, Operation, Profile, Program, RunKind};
@@ -22,7 +23,7 @@ use crate::clock::{now, random};
 use crate::node::{Node, correlation, store_fail, time};
 use crate::run::{FileRef, InputPlan, Purpose, Run, text};
 use crate::shares::Places;
-use crate::{Fail, jobs, models};
+use crate::{Fail, jobs, models, trust};
 
 mod policy;
 mod resident;
@@ -167,7 +168,7 @@ pub(crate) fn deploy(
         all(node, tenant)?.into_iter().filter(|s| is_active(&s.record)).map(|s| s.record.name).collect();
     if active.contains(&name) {
         return Err(Fail::conflict(format!("endpoint `{name}` serves already"))
-            .help(format!("stop it with `strongroom endpoint stop {name} --yes`, or choose another name")));
+            .help(format!("stop it with `strongroom endpoint stop {name}`, or choose another name")));
     }
     let share = usize::from(node.config.tenants.endpoints);
     let places = Places { what: "endpoints", key: "endpoints", most: SERVING_MAX, share };
@@ -273,15 +274,26 @@ fn serve(
     if let Some(principal) = principal {
         event = event.by(principal);
     }
-    let result = node.keeper.audited(event, || start(node, &actor, record, model, cor));
+    // Who deploys a version releases it; what served before goes on as it was released.
+    let stage = if principal.is_some() { Stage::Admit } else { Stage::Load };
+    let effect = || {
+        let (run, isolation) = start(node, &actor, record, model, (stage, cor))?;
+        let floor = principal.map(|_| trust::raise(node, model)).transpose()?;
+        Ok((run, isolation, floor))
+    };
+    let told = |event: Event, (_, _, floor): &(Run, Isolation, Option<u64>)| match floor {
+        Some(floor) => event.detail("floor", &floor.to_string()),
+        None => event,
+    };
+    let result = node.keeper.audited_with(event, effect, told);
     let (state, reason, isolation) = match &result {
-        Ok((_, isolation)) => (EndpointState::Serving, None, isolation.clone()),
+        Ok((_, isolation, _)) => (EndpointState::Serving, None, isolation.clone()),
         Err(fail) if fail.status < 500 => (EndpointState::Refused, Some(fail.line()), Vec::new()),
         Err(fail) => (EndpointState::Failed, Some(fail.line()), Vec::new()),
     };
     let record = set_state(node, record, state, reason, isolation)?;
     match result {
-        Ok((run, _)) => {
+        Ok((run, ..)) => {
             stand_by(node, &record, run)?;
             // What was decided since it was admitted did not find it among what is served.
             let refused =
@@ -304,7 +316,7 @@ fn start(
     actor: &str,
     record: &Endpoint,
     model: &Model,
-    cor: u128,
+    (stage, cor): (Stage, u128),
 ) -> Result<(Run, Isolation), Fail> {
     let event = |outcome| {
         Event::new(EventKind::ModelVerify, Phase::Outcome, outcome, now().as_millis(), cor)
@@ -312,7 +324,7 @@ fn start(
             .actor(actor)
             .asset("model", &format!("{}@{}", model.name, model.version), Some(model.root_digest))
     };
-    let admitted = models::admit(node, model);
+    let admitted = models::admit_to(node, model, stage);
     match &admitted {
         Ok(()) => node.keeper.append(event(Outcome::Success))?,
         Err(fail) => {

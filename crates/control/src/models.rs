@@ -7,6 +7,7 @@ use api::{Check, Page, Verification};
 use base::Digest;
 use base::id::JobId;
 use base::names::Name;
+use integrity::trust::Stage;
 use integrity::{dsse, oms};
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use ops::keeper::{Request, Response, SignKind};
@@ -157,6 +158,7 @@ pub(crate) fn record(node: &Node, registration: Registration) -> Model {
         verdict: inspected.verdict,
         findings: inspected.findings,
         risks: inspected.risks,
+        floor: 0,
         state: ModelState::Registered,
         reason: None,
         created_ms: now().as_millis(),
@@ -191,15 +193,27 @@ pub(crate) fn register(
 ) -> Result<Model, Fail> {
     let record = record(node, registration);
     node.keeper.audited(event(EventKind::ModelRegister, actor, &record, cor), || {
-        node.meta.transaction(|tx| tx.of(&record.tenant).insert(&record)).map_err(store_fail)
+        node.meta.transaction(|tx| insert(tx, record.clone())).map_err(store_fail)
     })?;
     Ok(record)
+}
+
+/// Writes down a new version, which takes over the floor of its name.
+pub(crate) fn insert(tx: &store::Tx<'_>, mut record: Model) -> Result<(), StoreError> {
+    let rows = tx.of(&record.tenant);
+    record.floor = rows.last_under::<Model, _, _>(&record.name)?.map_or(0, |last| last.record.floor);
+    rows.insert(&record)
 }
 
 /// Whether a model may be served: state, inspection, signature over exactly its files, and a Model BoM that is
 /// signed, complete in its references and bound to this model.
 pub(crate) fn admit(node: &Node, model: &Model) -> Result<(), Fail> {
-    for check in admission(node, model) {
+    admit_to(node, model, Stage::Load)
+}
+
+/// The same for what is about to happen: what is released anew is no older than the floor of its name.
+pub(crate) fn admit_to(node: &Node, model: &Model, stage: Stage) -> Result<(), Fail> {
+    for check in checks(node, model, stage) {
         if !check.ok {
             return Err(Fail::refused(
                 NOT_ADMITTED,
@@ -216,6 +230,10 @@ pub(crate) fn admit(node: &Node, model: &Model) -> Result<(), Fail> {
 }
 
 pub(crate) fn admission(node: &Node, model: &Model) -> Vec<Check> {
+    checks(node, model, Stage::Load)
+}
+
+fn checks(node: &Node, model: &Model, stage: Stage) -> Vec<Check> {
     let check = |name: &str, result: Result<String, String>| {
         let ok = result.is_ok();
         Check { name: name.to_owned(), ok, detail: result.unwrap_or_else(|e| e) }
@@ -242,7 +260,7 @@ pub(crate) fn admission(node: &Node, model: &Model) -> Vec<Check> {
         // What cannot be read does not admit.
         Err(fail) => Err(fail.line()),
     };
-    let trusted = trust::judge(node, model, bound_bom(node, model));
+    let trusted = trust::judge(node, model, bound_bom(node, model), stage);
     vec![
         check("not in quarantine", state),
         check("not revoked", revoked),

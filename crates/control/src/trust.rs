@@ -25,10 +25,12 @@ use crate::node::{Node, correlation, store_fail, time};
 use crate::{Fail, boms, endpoints, models};
 use signed::Opener;
 
+mod floor;
 mod risks;
 mod signed;
 mod source;
 
+pub(crate) use floor::raise;
 pub(crate) use risks::{accepted, listed};
 pub(crate) use source::{has_policy, vouched};
 
@@ -68,12 +70,16 @@ fn open(node: &Node, tenant: &Name, record: &TrustPolicy) -> Result<(Policy, Str
 }
 
 /// What the policy in force says of a model: who signed, or everything that stands against it.
-pub(crate) fn judge(node: &Node, model: &Model, bom: Option<Digest>) -> Result<String, String> {
+pub(crate) fn judge(node: &Node, model: &Model, bom: Option<Digest>, stage: Stage) -> Result<String, String> {
     match in_force(node, &model.tenant).map_err(|fail| fail.line())? {
         None => Ok("the tenant has no trust policy: the node's own signature counts".to_owned()),
         Some(policy) => {
-            let decision = decide(&policy, model, bom);
-            let said = said(&decision).join("; ");
+            let floor = floor::of(node, model, stage).map_err(|fail| fail.line())?;
+            let decision = decide(&policy, model, bom, (stage, floor));
+            let mut said = said(&decision).join("; ");
+            if decision.has("below-floor") {
+                said.push_str(floor::WAY_BACK);
+            }
             let which = format!("version {}", policy.version());
             if decision.admit { Ok(format!("{which}: {said}")) } else { Err(format!("{which}: {said}")) }
         }
@@ -85,7 +91,12 @@ fn said(decision: &Decision) -> Vec<String> {
 }
 
 /// The decision of a policy on a model as it is registered. `bom`: the root digest that its signed BoM is bound to.
-fn decide(policy: &Policy, model: &Model, bom: Option<Digest>) -> Decision {
+fn decide(
+    policy: &Policy,
+    model: &Model,
+    bom: Option<Digest>,
+    (stage, stored_floor): (Stage, u64),
+) -> Decision {
     let at = now();
     // The node's own signature counts where the policy names its key, as anybody's does.
     let bundles = std::iter::once(&model.bundle).chain(&model.signatures);
@@ -95,14 +106,14 @@ fn decide(policy: &Policy, model: &Model, bom: Option<Digest>) -> Decision {
     let files: Vec<Digest> = model.files.iter().map(|file| file.digest).collect();
     let facts = Facts {
         model: model.name.as_str(),
-        stage: Stage::Admit,
+        stage,
         signatures: &signatures,
         release: Some(model.version),
         bom,
         inspection: Some(risks::inspection(&model.verdict, &model.risks)),
         files: &files,
         datasets: &[],
-        stored_floor: 0,
+        stored_floor,
     };
     evaluate(policy, None, &facts, at)
 }
@@ -243,15 +254,20 @@ pub(crate) fn check(node: &Node, tenant: &Name, request: &TrustCheck) -> Result<
     let registered =
         node.every::<Model>(|model| model.tenant == *tenant && model.state == ModelState::Registered)?;
     let opinion = |model: &Model| {
-        let decision = decide(&policy, model, models::bound_bom(node, model));
-        TrustOpinion {
+        let served = served.contains(&(model.name.clone(), model.version));
+        // What is served goes on; everything else would be released anew.
+        let stage = if served { Stage::Load } else { Stage::Admit };
+        let floor = floor::of(node, model, stage)?;
+        let decision = decide(&policy, model, models::bound_bom(node, model), (stage, floor));
+        Ok(TrustOpinion {
             model: format!("{}@{}", model.name, model.version),
             admitted: decision.admit,
-            served: served.contains(&(model.name.clone(), model.version)),
+            served,
             reasons: said(&decision),
-        }
+        })
     };
-    Ok(TrustOpinions { digest: policy.digest().hex(), items: registered.iter().map(opinion).collect() })
+    let items = registered.iter().map(opinion).collect::<Result<Vec<_>, Fail>>()?;
+    Ok(TrustOpinions { digest: policy.digest().hex(), items })
 }
 
 /// Adds somebody's signature to a model: it counts as far as the policy in force says.
@@ -328,7 +344,7 @@ pub(crate) fn floor_holds(model: &Model, pem: &str) -> Result<(bool, bool), Fail
         );
         Policy::parse(text.as_bytes()).map_err(|e| Fail::explained(500, &e))
     };
-    let at = decide(&policy(model.version)?, model, None);
-    let above = decide(&policy(model.version.saturating_add(1))?, model, None);
+    let at = decide(&policy(model.version)?, model, None, (Stage::Admit, 0));
+    let above = decide(&policy(model.version.saturating_add(1))?, model, None, (Stage::Admit, 0));
     Ok((at.admit, !above.admit && above.has("below-floor")))
 }

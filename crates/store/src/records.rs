@@ -255,6 +255,8 @@ records! {
         findings: Vec<String>,
         /// What a trust policy must accept for it to be used, as it names it.
         #[serde(default)] risks: BTreeSet<String>,
+        /// In the newest version: the oldest of this name that is deployed anew. It only rises.
+        #[serde(default)] floor: u64,
         /// Whether it may be served.
         state: ModelState,
         /// Why, if not.

@@ -70,7 +70,7 @@ pub(crate) fn admit(
         advance(node, Mover::Caller(principal), stored, event, (&detail, cor), |tx, intake| {
             intake.bom = Some(bom);
             intake.model = Some(version);
-            tx.of(tenant).insert(&model)
+            models::insert(tx, model)
         })
     })?;
     Ok(show::wire(node, &stored.record))

@@ -18,6 +18,7 @@
 mod archive;
 mod config;
 mod cursor;
+pub mod data;
 mod gguf;
 mod hdf5;
 mod json;

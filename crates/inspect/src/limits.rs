@@ -130,6 +130,36 @@ pub const MEASURE_FACTOR: u64 = 8;
 /// ... plus this much, so that small files with expanded views pass: 64 MiB.
 pub const MEASURE_FLOOR: u64 = 64 << 20;
 
+/// First bytes of a data file by which its format is told: 1 MiB.
+pub const DATA_HEAD: usize = 1 << 20;
+/// Bytes of a data file that are read at a time: 256 KiB.
+pub const DATA_PIECE: usize = 256 << 10;
+/// Bytes of a data file that are held at once where a format is read from its end, out of a stream, and of what could
+/// be a pickle: 32 MiB. Nested as deep as may be, that is 128 MiB.
+pub const DATA_SPOOL: usize = 32 << 20;
+/// Archives and compressed files within each other, in data.
+pub const DATA_DEPTH: usize = 3;
+/// Members of archives in one data file, nested ones included.
+pub const DATA_MEMBERS: u64 = 10_000_000;
+/// Expansion of compressed data ...
+pub const DATA_RATIO: u64 = 250;
+/// ... beyond its first bytes: 16 MiB.
+pub const DATA_SLACK: u64 = 16 << 20;
+/// What is told of one data file, for people: so many texts ...
+pub const DATA_NOTES: usize = 4;
+/// ... of so many bytes.
+pub const DATA_NOTE: usize = 200;
+/// Bytes of the directory of a ZIP archive of data: 64 MiB, about a million members.
+pub const DATA_DIRECTORY: u64 = 64 << 20;
+/// Bytes of the footer of a Parquet or Arrow file: 64 MiB.
+pub const DATA_FOOTER: u64 = 64 << 20;
+/// Nesting of structures in the footer of a Parquet file.
+pub const PARQUET_DEPTH: u32 = 16;
+/// Bytes of the header of one message of Arrow: 16 MiB.
+pub const ARROW_MESSAGE: u64 = 16 << 20;
+/// Bytes of data by which the delimiter of a table is told: 64 KiB.
+pub const DATA_SAMPLE: usize = 64 << 10;
+
 /// The bounds a caller may turn down (a tenant) or up (the operator), and what to compute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {

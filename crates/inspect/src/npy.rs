@@ -21,28 +21,12 @@ pub(crate) fn inspect(
     report: &mut Report,
 ) -> Result<(), Finding> {
     let bad = |what: &str| Finding::new(&report::NPY_HEADER, base, what);
-    let mut cursor = Cursor::new(bytes);
-    if cursor.take(MAGIC.len()) != Some(MAGIC) {
-        return Err(bad("magic is missing"));
-    }
-    let version = cursor.u8().zip(cursor.u8()).ok_or_else(|| bad("file ends within the version"))?;
-    let len = match version {
-        (1, 0) => cursor.u16().map(usize::from),
-        (2 | 3, 0) => cursor.u32().and_then(|len| usize::try_from(len).ok()),
-        _ => return Err(bad("unknown version")),
-    };
-    let len = len.filter(|len| *len <= limits::NPY_HEADER).ok_or_else(|| bad("header is too long"))?;
-    let text = cursor.take(len).ok_or_else(|| bad("file ends within the header"))?;
-    // Versions 1 and 2 write Latin-1, of which each byte is a character; version 3 writes UTF-8.
-    let text = match version {
-        (3, _) => std::str::from_utf8(text).map(Cow::Borrowed).map_err(|_| bad("header is not text"))?,
-        _ => Cow::Owned(text.iter().copied().map(char::from).collect::<String>()),
-    };
-    let data = bytes.get(cursor.pos()..).unwrap_or_default();
+    let (text, data_at) = parts(bytes, base)?;
+    let data = bytes.get(data_at..).unwrap_or_default();
     let header = match header(&text, base) {
         // What the pickle would do is told with the refusal.
         Err(finding) if finding.code == report::NPY_OBJECT.code => {
-            let at = base.saturating_add(offset(cursor.pos()));
+            let at = base.saturating_add(offset(data_at));
             let scan = pickle::scan(data, at, Place::Bare, limits);
             scan.findings.into_iter().for_each(|finding| report.push(finding));
             return Err(finding);
@@ -52,7 +36,7 @@ pub(crate) fn inspect(
     let want = tensor::bytes(&header.shape, header.item);
     if want != Some(offset(data.len())) {
         let what = format!("array has {} bytes of data, not what its header says", data.len());
-        return Err(Finding::new(&report::NPY_LENGTH, base.saturating_add(offset(cursor.pos())), what));
+        return Err(Finding::new(&report::NPY_LENGTH, base.saturating_add(offset(data_at)), what));
     }
     let measured = match header.dtype {
         Some(dtype) if limits.measure => {
@@ -82,6 +66,38 @@ pub(crate) fn inspect(
         digest: measured.map(|m| m.digest),
     });
     Ok(())
+}
+
+/// The text of the header, and where the data begins.
+fn parts(bytes: &[u8], base: u64) -> Result<(Cow<'_, str>, usize), Finding> {
+    let bad = |what: &str| Finding::new(&report::NPY_HEADER, base, what);
+    let mut cursor = Cursor::new(bytes);
+    if cursor.take(MAGIC.len()) != Some(MAGIC) {
+        return Err(bad("magic is missing"));
+    }
+    let version = cursor.u8().zip(cursor.u8()).ok_or_else(|| bad("file ends within the version"))?;
+    let len = match version {
+        (1, 0) => cursor.u16().map(usize::from),
+        (2 | 3, 0) => cursor.u32().and_then(|len| usize::try_from(len).ok()),
+        _ => return Err(bad("unknown version")),
+    };
+    let len = len.filter(|len| *len <= limits::NPY_HEADER).ok_or_else(|| bad("header is too long"))?;
+    let text = cursor.take(len).ok_or_else(|| bad("file ends within the header"))?;
+    // Versions 1 and 2 write Latin-1, of which each byte is a character; version 3 writes UTF-8.
+    let text = match version {
+        (3, _) => std::str::from_utf8(text).map(Cow::Borrowed).map_err(|_| bad("header is not text"))?,
+        _ => Cow::Owned(text.iter().copied().map(char::from).collect::<String>()),
+    };
+    Ok((text, cursor.pos()))
+}
+
+/// Shape of an array by its first bytes, and how long its header says that the file is.
+pub(crate) fn layout(head: &[u8]) -> Result<(Vec<u64>, u64), Finding> {
+    let (text, data_at) = parts(head, 0)?;
+    let header = header(&text, 0)?;
+    let len = tensor::bytes(&header.shape, header.item).and_then(|len| len.checked_add(offset(data_at)));
+    let len = len.ok_or_else(|| Finding::new(&report::NPY_HEADER, 0, "array is too large"))?;
+    Ok((header.shape, len))
 }
 
 /// Inspects the members of an `.npz`.

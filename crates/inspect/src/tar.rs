@@ -103,17 +103,17 @@ pub(crate) fn read<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<Vec<Membe
     Ok(members)
 }
 
-fn field(block: &[u8], at: usize, len: usize) -> &[u8] {
+pub(crate) fn field(block: &[u8], at: usize, len: usize) -> &[u8] {
     block.get(at..at.saturating_add(len)).unwrap_or_default()
 }
 
 /// Octal digits, with spaces or zeros around them. The binary form of sizes above 8 GiB is not read.
-fn octal(field: &[u8]) -> Option<u64> {
+pub(crate) fn octal(field: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(field).ok()?.trim_matches(['\0', ' ']);
     u64::from_str_radix(digits, 8).ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn sums(block: &[u8]) -> bool {
+pub(crate) fn sums(block: &[u8]) -> bool {
     let sum: u64 = block
         .iter()
         .enumerate()
@@ -128,7 +128,7 @@ fn text(field: &[u8], at: usize) -> Result<&str, Finding> {
     text.ok_or_else(|| Finding::new(&report::ARCHIVE_NAME, offset(at), "name is not UTF-8"))
 }
 
-fn short_name(block: &[u8], at: usize) -> Result<String, Finding> {
+pub(crate) fn short_name(block: &[u8], at: usize) -> Result<String, Finding> {
     let name = text(field(block, 0, 100), at)?;
     let ustar = field(block, 257, 6) == b"ustar\0";
     let prefix = if ustar { text(field(block, 345, 155), at)? } else { "" };
@@ -143,7 +143,7 @@ fn gnu_name(data: &[u8], at: usize) -> Result<String, Finding> {
 
 /// The `path` of a pax header, or nothing. Times and owners are no part of a member; a size, a link or a sparse map
 /// would change what is read.
-fn pax(data: &[u8], at: usize) -> Result<String, Finding> {
+pub(crate) fn pax(data: &[u8], at: usize) -> Result<String, Finding> {
     let bad = || layout(at, "pax header is broken or changes more than a name");
     if data.len() > PAX {
         return Err(bad());

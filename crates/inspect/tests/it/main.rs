@@ -9,6 +9,8 @@ mod configs;
 #[cfg(test)]
 mod containers;
 #[cfg(test)]
+mod data_files;
+#[cfg(test)]
 mod formats;
 #[cfg(test)]
 mod gguf;

@@ -33,6 +33,9 @@ pub const RISK_BYTES_MAX: usize = 256;
 /// Most packages told in one message: 128 x 260 bytes at most.
 pub const PACKAGES_MAX: usize = 128;
 
+/// Most notes told of one file of data.
+pub const NOTES_MAX: usize = 4;
+
 record! {
     /// One sealed file to open into a mount; the ciphertext comes as a descriptor with the message.
     pub struct SealedFile {
@@ -105,6 +108,10 @@ choice! {
         /// `Told::Packages` as many as it takes, `Told::Tree`, `Done`.
         13 Survey { /// Index of the input.
             input: u8 },
+        /// Says what one file of data is, read from its ciphertext and put nowhere: `Told::Recognised`, then `Done`.
+        /// One descriptor.
+        14 Recognise { /// The file.
+            file: SealedFile },
     }
 }
 
@@ -276,6 +283,25 @@ choice! {
             id: Text<128>,
             /// Its name for people.
             name: Text<128> },
+        /// What a file of data is (`inspect::data`).
+        16 Recognised { /// Version of the rules by which it was told.
+            rules: Text<32>,
+            /// Its format.
+            format: Text<256>,
+            /// How many records it holds, if that can be told.
+            records: Option<u64>,
+            /// What a record is.
+            unit: Text<16>,
+            /// Columns of a table.
+            columns: Option<u64>,
+            /// Whether it carries serialised objects.
+            pickle: bool,
+            /// Whether it carries programs.
+            code: bool,
+            /// Why it is refused, whatever a policy says.
+            refused: Option<Text<256>>,
+            /// What else is to be said, for people.
+            notes: List<Text<256>, NOTES_MAX> },
         /// The tree of an unpacked image.
         14 Tree { /// Its digest (`image::tree`).
             digest: Digest,

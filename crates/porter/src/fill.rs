@@ -39,13 +39,50 @@ pub(crate) struct Plain<'a> {
     /// What of the buffer is not given yet.
     ready: std::ops::Range<usize>,
     next: u64,
+    /// The chunk that stands in the buffer, where it is read anywhere.
+    held: Option<u64>,
 }
 
 impl<'a> Plain<'a> {
     pub(crate) fn open(file: &'a SealedFile, sealed: BorrowedFd<'a>) -> Result<Self, PorterError> {
         let opener = verify(file, sealed)?;
         let buffer = vec![0; opener.layout().chunk().bytes()];
-        Ok(Self { opener, path: file.path.as_str(), sealed, buffer, ready: 0..0, next: 0 })
+        Ok(Self { opener, path: file.path.as_str(), sealed, buffer, ready: 0..0, next: 0, held: None })
+    }
+
+    /// Bytes of its plaintext.
+    pub(crate) fn len(&self) -> u64 {
+        self.opener.layout().plaintext_len()
+    }
+
+    /// Fills `out` with the plaintext from `at` on. The chunk read last is kept, so that what reads on in small pieces
+    /// opens each chunk once.
+    pub(crate) fn read_at(&mut self, mut at: u64, mut out: &mut [u8]) -> std::io::Result<()> {
+        let layout = *self.opener.layout();
+        let size = u64::try_from(layout.chunk().bytes()).unwrap_or(u64::MAX);
+        while !out.is_empty() {
+            let index = at.checked_div(size).unwrap_or(0);
+            let len = layout.chunk_len(index).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+            let chunk = self.buffer.get_mut(..len).unwrap_or_default();
+            if self.held != Some(index) {
+                self.held = None;
+                read_exact(self.sealed, chunk, layout.chunk_offset(index), self.path)
+                    .and_then(|()| self.opener.open_chunk(index, chunk).map_err(sealed_error(self.path)))
+                    .map_err(std::io::Error::other)?;
+                self.held = Some(index);
+            }
+            let within = usize::try_from(at.checked_rem(size).unwrap_or(0)).unwrap_or(usize::MAX);
+            let from = chunk.get(within..).unwrap_or_default();
+            let count = from.len().min(out.len());
+            if count == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            let (to, rest) = std::mem::take(&mut out).split_at_mut(count);
+            to.copy_from_slice(from.get(..count).unwrap_or_default());
+            out = rest;
+            at = at.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        }
+        Ok(())
     }
 }
 

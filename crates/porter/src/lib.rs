@@ -21,6 +21,7 @@ mod fill;
 pub mod hash;
 mod layer;
 pub mod limits;
+mod recognise;
 mod run;
 mod seal;
 mod snapshot;

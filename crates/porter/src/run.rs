@@ -22,7 +22,7 @@ use crate::snapshot::{self, Breaks, Copied, NoCopy};
 use crate::teller::Teller;
 use crate::unpack::{self, Unpacked};
 use crate::watch::{Attempt, Bounds, Watch};
-use crate::{PorterError, clock, fill, limits, steps, survey, tree};
+use crate::{PorterError, clock, fill, limits, recognise, steps, survey, tree};
 
 /// Arguments of `run`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,6 +192,7 @@ impl Porter {
                 self.unpack(input, &layer, fd, compression, max_bytes)
             }
             Request::Survey { input } => self.survey(input),
+            Request::Recognise { file } => self.recognise(&file, fd),
             Request::Inspect { input } => self.inspect_input(input),
             Request::RestoreBegin {} => self.restore_begin(),
             Request::Restore { file } => self.restore(&file, fd),
@@ -269,6 +270,13 @@ impl Porter {
         let HashResult { manifest, files, bytes } = survey::image_digest(dir.as_fd())?;
         self.tell(&Told::Tree { digest: manifest, entries: files, bytes })?;
         Ok((files, bytes))
+    }
+
+    /// Tells what a file of data is.
+    fn recognise(&self, file: &SealedFile, fd: Option<OwnedFd>) -> Result<(u32, u64), PorterError> {
+        let sealed = fd.ok_or(PorterError::Order("no descriptor came with the file"))?;
+        self.tell(&recognise::told(file, sealed.as_fd())?)?;
+        Ok((1, file.size))
     }
 
     fn fill_done(&mut self, input: u8) -> Result<(u32, u64), PorterError> {

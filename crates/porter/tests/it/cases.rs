@@ -352,3 +352,33 @@ fn what_sealing_costs() {
     let (least, median) = (spent[0], spent[spent.len() / 2]);
     println!("{bytes} bytes, {} checkpoints: median {median} ms CPU per GB, least {least}", spent.len());
 }
+
+#[test]
+fn a_sealed_file_of_data_is_told_without_being_put_anywhere() {
+    let porter = Porter::start(&["--quiet-ms", "30"]);
+    // Several chunks, read by a format that begins at its end.
+    let rows: String = (0..200_000).map(|n| format!("{n},some words\n")).collect();
+    for (path, content, format, records) in [
+        ("a/rows.csv", rows.as_bytes(), "csv", Some(200_000)),
+        ("empty", b"".as_slice(), "empty", Some(0)),
+        ("bytes", &[7; 3_000_000], "unknown", None),
+    ] {
+        let (file, fd, stored) = seal(&porter.root, path, content);
+        let (answer, heard) = porter.ask(&Request::Recognise { file: file.clone() }, Some(&fd));
+        assert_eq!(answer.unwrap(), (1, content.len() as u64));
+        assert_eq!(heard.recognised, [(format.to_owned(), records)]);
+        // One bit of the ciphertext is no verdict on the data.
+        if content.is_empty() {
+            continue;
+        }
+        let mut bytes = fs::read(&stored).unwrap();
+        let middle = vault::sef::HEADER_LEN + content.len() / 4;
+        bytes[middle.min(vault::sef::HEADER_LEN + 100_000)] ^= 1;
+        fs::write(&stored, &bytes).unwrap();
+        let (answer, heard) =
+            porter.ask(&Request::Recognise { file }, Some(&fs::File::open(&stored).unwrap()));
+        assert_eq!(answer.unwrap_err().0, "SR-PRT-0006");
+        assert!(heard.recognised.is_empty());
+    }
+    assert!(fs::read_dir(porter.root.join("input")).unwrap().next().is_none());
+}

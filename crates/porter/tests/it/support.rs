@@ -55,6 +55,7 @@ pub(crate) struct Heard {
     pub(crate) metrics: Vec<(u64, String, String)>,
     pub(crate) failure: Option<String>,
     pub(crate) packages: Vec<String>,
+    pub(crate) recognised: Vec<(String, Option<u64>)>,
     pub(crate) system: Option<(String, String)>,
     pub(crate) tree: Option<(Digest, u32, u64)>,
     files: Vec<SealedHere>,
@@ -214,6 +215,7 @@ impl Porter {
                 heard.packages.extend(packages.iter().map(|p| format!("{}={}", p.name, p.version)));
             }
             Told::System { id, name } => heard.system = Some((id.to_string(), name.to_string())),
+            Told::Recognised { format, records, .. } => heard.recognised.push((format.to_string(), records)),
             Told::Tree { digest, entries, bytes } => heard.tree = Some((digest, entries, bytes)),
             Told::Collected { .. } | Told::Inspected { .. } => {}
         }

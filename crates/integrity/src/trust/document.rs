@@ -28,6 +28,18 @@ pub(crate) struct PolicyDocument {
     pub(crate) signers: Vec<SignerDocument>,
     #[serde(default, rename = "rule")]
     pub(crate) rules: Vec<RuleDocument>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) datasets: Option<DatasetsDocument>,
+}
+
+/// What data sets may carry.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DatasetsDocument {
+    #[serde(default)]
+    pub(crate) accept_pickle: Vec<String>,
+    #[serde(default)]
+    pub(crate) accept_code: Vec<String>,
 }
 
 /// How revocation lists are to be had.

@@ -5,6 +5,7 @@
 //! reason. The answer depends on nothing else: not on the order of anything, not on a clock, not on an earlier
 //! answer. [`next_floor`] says how far a release raises the floor below which no older one is admitted.
 
+mod datasets;
 mod decide;
 mod document;
 mod error;
@@ -12,6 +13,7 @@ mod pattern;
 mod policy;
 mod revocations;
 
+pub use datasets::Datasets;
 pub use decide::{
     Decision, Facts, Inspection, Reason, Stage, Verdict, against_content, evaluate, next_floor,
 };

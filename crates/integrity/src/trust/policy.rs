@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base::{Digest, Timestamp};
 
+use super::datasets::Datasets;
 use super::document::{
     self, CertificateDocument, POLICY_SCHEMA, PolicyDocument, RuleDocument, SignerDocument,
 };
@@ -31,6 +32,7 @@ pub struct Policy {
     sigstore_root: Option<String>,
     principals: Vec<Principal>,
     rules: Vec<Rule>,
+    datasets: Datasets,
 }
 
 /// Somebody who may sign.
@@ -123,6 +125,7 @@ impl Policy {
             sigstore_root: document.sigstore.map(|instance| instance.trusted_root),
             principals,
             rules,
+            datasets: Datasets::read(document.datasets.as_ref())?,
         };
         policy.check()?;
         Ok(policy)
@@ -200,6 +203,10 @@ impl Policy {
     /// All rules.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+    /// What data sets may carry.
+    pub const fn datasets(&self) -> &Datasets {
+        &self.datasets
     }
 
     /// The rule for a model: the one with the pattern that says most closely what is meant.

@@ -421,6 +421,8 @@ fn a_policy_that_makes_no_sense_is_refused() {
         ("no models", |p| p["rule"][0]["models"] = json!([])),
         ("a risk by pattern", |p| p["rule"][0]["accept_risks"] = json!(["pickle-global:os:*"])),
         ("a module without name", |p| p["rule"][0]["accept_risks"] = json!(["pickle-global:os"])),
+        ("a data set in two places of a name", |p| p["datasets"] = json!({"accept_pickle": ["a*b"]})),
+        ("another part for data sets", |p| p["datasets"] = json!({"accept_all": ["a"]})),
         ("any global", |p| p["rule"][0]["accept_risks"] = json!(["pickle-global"])),
         ("a time", |p| p["signer"][0]["not_before"] = "2026-13-01T00:00:00Z".into()),
         ("ends before", |p| {
@@ -673,4 +675,23 @@ proptest! {
         let next = next_floor(floor, approved);
         prop_assert!(next >= floor && next <= floor.saturating_add(1) && next <= floor.max(approved));
     }
+}
+
+#[test]
+fn data_sets_carry_nothing_that_runs_unless_it_is_said_by_name() {
+    let silent = policy(&document(1));
+    assert!(!silent.datasets().accepts_pickle("legacy") && !silent.datasets().accepts_code("legacy"));
+    let mut said = document(1);
+    said["datasets"] = json!({"accept_pickle": ["legacy", "old-*"], "accept_code": ["source"]});
+    let said = policy(&said);
+    assert_ne!(said.digest(), silent.digest());
+    let accepts = |name: &str| (said.datasets().accepts_pickle(name), said.datasets().accepts_code(name));
+    assert_eq!(accepts("legacy"), (true, false));
+    assert_eq!(accepts("old-tables"), (true, false));
+    assert_eq!(accepts("source"), (false, true));
+    assert_eq!(accepts("legacy-2"), (false, false));
+    // An empty part says nothing.
+    let mut empty = document(1);
+    empty["datasets"] = json!({});
+    assert!(!policy(&empty).datasets().accepts_pickle("legacy"));
 }

@@ -12,7 +12,7 @@ from node import PROGRAM, UnixHttp, check
 # Ids that look right and stand for nothing.
 NOTHING = {
     "import": "0" * 32, "job": "job_00000000000000000000000000", "key": "key_00000000000000000000000000",
-    "receipt": "rcp_00000000000000000000000000", "digest": "1" * 64, "name": "absent", "version": "1",
+    "receipt": "rcp_00000000000000000000000000", "digest": "1" * 64, "name": "absent", "version": "1", "to": "absent", "to_version": "1",
     "path": "absent", "session": "ses_00000000000000000000000000", "approval": "apr_00000000000000000000000000",
     "number": "1", "passkey": "1" * 64,
 }

@@ -80,6 +80,16 @@ pub const TABLE: &[Route] = &[
     )
     .says("Opens every file of a data set and compares it with its digest")
     .answers::<Verification>(),
+    route(
+        Get,
+        "/tenants/{tenant}/datasets/{name}/{version}/diff/{to}/{to_version}",
+        "dataset.diff",
+        Read,
+        Tenant,
+        "none",
+    )
+    .says("How one version of a data set differs from another")
+    .answers::<crate::DatasetDiff>(),
     route(Get, "/tenants/{tenant}/images", "image.list", Read, Tenant, "none")
         .says("Images, without their packages")
         .lists::<Image>(),

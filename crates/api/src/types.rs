@@ -44,6 +44,7 @@ impl<T: Document> Document for Page<T> {
     const SCHEMA: &'static str = "strongroom.list/1";
 }
 
+mod dataset;
 mod egress;
 mod intake;
 mod model;
@@ -54,6 +55,7 @@ mod release;
 mod revocation;
 mod trust;
 
+pub use dataset::*;
 pub use egress::*;
 pub use intake::*;
 pub use model::*;
@@ -167,45 +169,6 @@ wire! {
         /// Id of the import.
         #[schemars(with = "shape::ImportId")]
         id: String,
-    }
-
-    /// One file of a dataset or model.
-    "strongroom.file/1" pub struct File {
-        /// Relative path.
-        path: String,
-        /// Bytes.
-        size: u64,
-        /// SHA-256.
-        #[schemars(with = "shape::Sha256")]
-        digest: String,
-        /// Format, as inspected or recognised.
-        #[serde(default)]
-        format: Option<String>,
-    }
-
-    /// A data set.
-    "strongroom.dataset/1" pub struct Dataset {
-        /// Tenant.
-        #[schemars(with = "shape::Name")]
-        tenant: String,
-        /// Name.
-        #[schemars(with = "shape::Name")]
-        name: String,
-        /// Version, from 1.
-        version: u64,
-        /// Manifest digest: SHA-256 over `lp(path) ‖ u64 size ‖ sha256` of each file, sorted by path.
-        #[schemars(with = "shape::Sha256")]
-        digest: String,
-        /// Bytes in all.
-        bytes: u64,
-        /// How many files it has.
-        #[serde(default)]
-        file_count: u64,
-        /// These files; in a list of data sets none.
-        files: Vec<File>,
-        /// When it was imported.
-        #[schemars(with = "shape::Time")]
-        created: String,
     }
 
     /// An image: a root file system of jobs, pinned by digest.

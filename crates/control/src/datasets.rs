@@ -1,22 +1,30 @@
 //! Data sets: named, versioned, pinned by the digest of their manifest.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::{Check, Page, Verification};
 use base::Digest;
 use base::names::Name;
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
-use store::records::{Dataset, File};
+use store::records::{Content, Contents, Dataset, File};
 use store::{PageRequest, StoreError, Tx};
 use training::contract::{TreeFile, tree_digest};
 use vault::KeyScope;
 
-use crate::Fail;
 use crate::auth::{By, Principal};
 use crate::clock::now;
 use crate::imports::wire_file;
 use crate::keygroups::{KeyRing, Use};
 use crate::node::{Node, correlation, store_fail, time};
+use crate::{Fail, recognition};
+
+mod diff;
+
+pub(crate) use diff::diff;
+
+/// Formats and kinds of records that one entry of the log tells.
+const TOLD_MAX: usize = 16;
 
 /// Manifest digest of files.
 pub(crate) fn manifest(files: &[File]) -> Digest {
@@ -31,20 +39,26 @@ pub(crate) fn create(
     principal: &Principal,
     tenant: &Name,
     name: &Name,
-    files: Vec<File>,
+    mut files: Vec<File>,
 ) -> Result<api::Dataset, Fail> {
     let digest = manifest(&files);
     let bytes = files.iter().map(|f| f.size).fold(0, u64::saturating_add);
     if bytes == 0 {
         return Err(Fail::invalid("a data set without a single byte cannot be imported"));
     }
+    let cor = correlation()?;
+    let contents = recognition::recognise(node, principal, (tenant, name), &files, cor)?;
+    for (file, content) in files.iter_mut().zip(&contents.files) {
+        file.media = Some(content.format.clone());
+    }
     let at = now().as_millis();
-    let event = Event::new(EventKind::DatasetImport, Phase::Intent, Outcome::Unknown, at, correlation()?)
+    let event = Event::new(EventKind::DatasetImport, Phase::Intent, Outcome::Unknown, at, cor)
         .tenant(tenant.as_str())
         .by(principal)
         .asset("dataset", name.as_str(), Some(digest))
         .detail("files", &files.len().to_string())
         .detail("bytes", &bytes.to_string());
+    let event = content_details(event, &contents);
     let record = node.keeper.audited_with(
         event,
         || {
@@ -65,6 +79,7 @@ pub(crate) fn create(
                         files,
                         bytes,
                         created_ms: at,
+                        contents: Some(contents),
                     };
                     rows.insert(&record)?;
                     made(principal, tx, &record)?;
@@ -75,6 +90,36 @@ pub(crate) fn create(
         |event, record| event.detail("version", &record.version.to_string()),
     )?;
     Ok(wire(&record))
+}
+
+/// What the log says of what the files are.
+fn content_details(event: Event, contents: &Contents) -> Event {
+    let (records, formats) = totals(contents);
+    let line = |all: &BTreeMap<String, u64>| {
+        let words: Vec<String> = all.iter().take(TOLD_MAX).map(|(what, n)| format!("{n} {what}")).collect();
+        words.join(", ")
+    };
+    let event = event.detail("formats", &line(&formats)).detail("records", &line(&records));
+    match contents.policy {
+        Some(policy) => {
+            event.detail("accepted", &contents.accepted.join(" ")).detail("trust_policy", &policy.to_string())
+        }
+        None => event,
+    }
+}
+
+/// Records by what they are, and files by format.
+pub(crate) fn totals(contents: &Contents) -> (BTreeMap<String, u64>, BTreeMap<String, u64>) {
+    let (mut records, mut formats) = (BTreeMap::new(), BTreeMap::new());
+    for file in &contents.files {
+        let of_format: &mut u64 = formats.entry(file.format.clone()).or_default();
+        *of_format = of_format.saturating_add(1);
+        if let Some(count) = file.records.filter(|_| !file.unit.is_empty()) {
+            let all: &mut u64 = records.entry(file.unit.clone()).or_default();
+            *all = all.saturating_add(count);
+        }
+    }
+    (records, formats)
 }
 
 fn made(principal: &Principal, tx: &Tx<'_>, record: &Dataset) -> Result<(), StoreError> {
@@ -197,6 +242,7 @@ impl std::io::Write for Hashed {
 }
 
 fn wire(record: &Dataset) -> api::Dataset {
+    let (records, formats) = record.contents.as_ref().map(totals).unwrap_or_default();
     api::Dataset {
         tenant: record.tenant.to_string(),
         name: record.name.to_string(),
@@ -204,9 +250,32 @@ fn wire(record: &Dataset) -> api::Dataset {
         digest: record.manifest_digest.hex(),
         bytes: record.bytes,
         file_count: u64::try_from(record.files.len()).unwrap_or(u64::MAX),
-        files: record.files.iter().map(wire_file).collect(),
+        records,
+        formats,
+        accepted: record.contents.as_ref().map(|contents| contents.accepted.clone()).unwrap_or_default(),
+        rules: record.contents.as_ref().map(|contents| contents.rules.clone()),
+        files: wire_files(record),
         created: time(record.created_ms),
     }
+}
+
+/// Its files, with what they were recognised as.
+pub(crate) fn wire_files(record: &Dataset) -> Vec<api::File> {
+    let contents = record.contents.iter().flat_map(|contents| &contents.files).map(Some);
+    let contents = contents.chain(std::iter::repeat(None));
+    let one = |(file, content): (&File, Option<&Content>)| {
+        let file = wire_file(file);
+        let Some(content) = content else { return file };
+        api::File {
+            records: content.records,
+            unit: Some(content.unit.clone()).filter(|unit| !unit.is_empty()),
+            columns: content.columns,
+            carries: content.carries.clone(),
+            notes: content.notes.clone(),
+            ..file
+        }
+    };
+    record.files.iter().zip(contents).map(one).collect()
 }
 
 #[cfg(test)]

@@ -333,6 +333,11 @@ pub(crate) fn wire_file(file: &File) -> api::File {
         size: file.size,
         digest: file.digest.hex(),
         format: file.media.clone(),
+        records: None,
+        unit: None,
+        columns: None,
+        carries: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

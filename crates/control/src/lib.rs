@@ -39,6 +39,7 @@ mod people;
 mod plane;
 mod policies;
 mod posture;
+mod recognition;
 mod recovery;
 mod relay;
 mod releases;

@@ -223,8 +223,17 @@ impl Run {
         Ok(())
     }
 
+    /// Has the porter say what a file of data is; its answer arrives like everything else.
+    pub(crate) fn recognise(&self, file: &FileRef, ring: &mut KeyRing) -> Result<(), Fail> {
+        let (sealed, ciphertext) = self.sealed(file, ring)?;
+        self.tell(&Request::Recognise { file: sealed }, Some(&ciphertext))
+    }
+
     fn sealed(&self, file: &FileRef, ring: &mut KeyRing) -> Result<(SealedFile, File), Fail> {
-        let (key, ciphertext) = self.node.open_object(&file.scope, &file.digest)?;
+        let (key, ciphertext) = self.node.open_object(&file.scope, &file.digest).map_err(|fail| {
+            let title = format!("`{}`: {}", crate::fail::printable(&file.path), fail.title);
+            Fail { title, ..fail }
+        })?;
         let why = Use {
             actor: &self.purpose.actor,
             purpose: &self.purpose.what,

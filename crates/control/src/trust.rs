@@ -69,6 +69,18 @@ fn open(node: &Node, tenant: &Name, record: &TrustPolicy) -> Result<(Policy, Str
     Ok((policy, text))
 }
 
+/// Which policy accepts that a data set of this name carries `word`: `pickle` or `code`. Without a policy none does.
+pub(crate) fn accepts(node: &Node, tenant: &Name, dataset: &Name, word: &str) -> Result<Option<u64>, Fail> {
+    Ok(in_force(node, tenant)?.and_then(|policy| {
+        let accepted = match word {
+            "pickle" => policy.datasets().accepts_pickle(dataset.as_str()),
+            "code" => policy.datasets().accepts_code(dataset.as_str()),
+            _ => false,
+        };
+        accepted.then_some(policy.version())
+    }))
+}
+
 /// What the policy in force says of a model: who signed, or everything that stands against it.
 pub(crate) fn judge(node: &Node, model: &Model, bom: Option<Digest>, stage: Stage) -> Result<String, String> {
     match in_force(node, &model.tenant).map_err(|fail| fail.line())? {

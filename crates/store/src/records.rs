@@ -12,11 +12,13 @@ use base::names::Name;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vault::{KeyScope, ObjectName, WrappedKey};
 
+mod contents;
 mod intake;
 mod parts;
 mod people;
 mod rights;
 
+pub use contents::{Content, Contents};
 pub use intake::{Criterion, Declared, Evaluation, IntakeStep, Upstream};
 pub use parts::{File, ImageLayer, ImagePackage, Input, KeyGroup, Progress, Segment};
 pub use people::{Decided, Enrolment, Subject};
@@ -105,6 +107,9 @@ records! {
         bytes: u64,
         /// When it was imported, Unix milliseconds.
         created_ms: u64,
+        /// What its files were recognised as; none in versions from before that was done.
+        #[serde(default)]
+        contents: Option<Contents>,
     } owner |r| Some(&r.tenant), keyed |r| (r.name.clone(), r.version);
 
     /// An image: the root file system of jobs that name its digest.

@@ -194,7 +194,7 @@ impl Route {
         match name {
             "job" => schema::<shape::JobName>,
             "version" if under("/releases/") => schema::<shape::ReleaseVersion>,
-            "version" => schema::<shape::Version>,
+            "version" | "to_version" => schema::<shape::Version>,
             "name" if under("/release/") => schema::<shape::ReleaseProgram>,
             "digest" if under("/policy/") => schema::<shape::Sha256>,
             "digest" => schema::<shape::ImageDigest>,

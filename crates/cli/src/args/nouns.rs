@@ -34,7 +34,11 @@ pub(crate) enum TenantCommand {
 /// Verbs of `dataset`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DatasetCommand {
-    /// Import files as a new version of a data set: hashed and sealed in one pass
+    /// Import files as a new version of a data set: hashed and sealed in one pass, then recognised and counted
+    ///
+    /// Recognised by content: CSV, TSV, JSON, JSON lines, text, Parquet, Arrow, PNG, JPEG, GIF, WebP, BMP, TIFF, NumPy,
+    /// IDX, HDF5, safetensors, TFRecord, and what is in tar, ZIP, gzip, zstd, bzip2, xz and LZ4. What is of none of them is
+    /// data, too. Pickles and programs are refused, wherever they are, unless the trust policy accepts them.
     #[command(before_long_help = "Examples:
   strongroom dataset import fashion-mnist /usr/share/datasets/fashion-mnist --tenant acme")]
     Import {
@@ -58,6 +62,20 @@ pub(crate) enum DatasetCommand {
     #[command(before_long_help = "Examples:
   strongroom dataset verify fashion-mnist@1 --tenant acme")]
     Verify(Thing),
+    /// Say how one version differs from another: files and records
+    #[command(before_long_help = "Examples:
+  strongroom dataset diff fashion-mnist@1 fashion-mnist@2 --tenant acme")]
+    Diff {
+        /// The one, NAME or NAME@VERSION; without a version the newest
+        #[arg(value_name = "NAME[@VERSION]")]
+        from: Versioned,
+        /// The other
+        #[arg(value_name = "NAME[@VERSION]")]
+        to: Versioned,
+        /// Whose
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
 }
 
 /// Verbs of `image`.

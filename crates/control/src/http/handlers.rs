@@ -49,7 +49,11 @@ impl Call<'_> {
     }
 
     fn version(&self) -> Result<u64, Fail> {
-        let text = self.params.need("version")?;
+        self.version_at("version")
+    }
+
+    fn version_at(&self, parameter: &str) -> Result<u64, Fail> {
+        let text = self.params.need(parameter)?;
         // `latest` is resolved by whoever answers; 0 is never a version.
         if text == "latest" {
             return Ok(0);
@@ -149,6 +153,10 @@ fn rest(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> {
         "dataset.show" => json(&datasets::show(node, &call.tenant()?, &call.named()?, call.version()?)?),
         "dataset.verify" => {
             json(&datasets::verify(node, principal, &call.tenant()?, &call.named()?, call.version()?)?)
+        }
+        "dataset.diff" => {
+            let to = (name("data set", call.params.need("to")?)?, call.version_at("to_version")?);
+            json(&datasets::diff(node, &call.tenant()?, &(call.named()?, call.version()?), &to)?)
         }
         "image.list" => {
             let tenant = call.tenant()?;

@@ -29,6 +29,7 @@ fn dataset(tenant: &str, called: &str, version: u64) -> Dataset {
         }],
         bytes: 3,
         created_ms: 1,
+        contents: None,
     }
 }
 

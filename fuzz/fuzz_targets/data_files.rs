@@ -9,6 +9,5 @@ fuzz_target!(|input: &[u8]| {
         let mut source = input;
         let found = describe(name, &mut source).expect("a slice does not fail");
         assert!(found.notes.len() <= 4 && found.format.len() <= 200);
-        assert!(found.records.is_none_or(|count| count < 1 << 62));
     }
 });

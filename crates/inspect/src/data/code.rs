@@ -78,6 +78,18 @@ pub(super) fn pickle(head: &mut Head, input: &mut Input<'_>) -> std::io::Result<
     Ok(None)
 }
 
+/// Whether a reader of pickles that is given an archive does more than to fail: the names of members stand at its
+/// beginning, and can be opcodes.
+pub(super) fn acts(head: &mut Head, input: &mut Input<'_>) -> std::io::Result<bool> {
+    let limits = Limits::default();
+    let mut scan = pickle::scan(&head.bytes, 0, Place::Bare, &limits);
+    if !head.whole && pickle::wants_more(&scan) && !is_inert(&head.bytes) {
+        head.extend(input, limits::DATA_SPOOL)?;
+        scan = pickle::scan(&head.bytes, 0, Place::Bare, &limits);
+    }
+    Ok(scan.calls || scan.names_globals)
+}
+
 /// Whether the first opcode ends every reader but one that was made for it: a name of something that is kept elsewhere,
 /// as `PAR1` begins, and a number that is none, as TIFF does.
 fn is_inert(head: &[u8]) -> bool {

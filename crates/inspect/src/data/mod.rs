@@ -214,6 +214,12 @@ fn told(name: &str, head: &mut Head, input: &mut Input<'_>, place: &mut Place) -
         return archive::packed(packed, name, head, input, place);
     }
     if crate::tar::claims(&head.bytes) {
+        if code::acts(head, input)? {
+            return Ok(Described::refused(
+                "tar",
+                "it is a tar archive, and a pickle by the name of its first member",
+            ));
+        }
         return archive::tape(head, input, place);
     }
     if head.bytes.starts_with(b"PK\x03\x04") || head.bytes.starts_with(b"PK\x05\x06") {

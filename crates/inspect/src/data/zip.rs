@@ -133,6 +133,12 @@ fn data_at(all: &mut Anywhere<'_>, member: &Member) -> Result<u64, String> {
     let mut cursor = Cursor::new(&header);
     let (magic, _version) = (cursor.u32(), cursor.u16());
     let (flags, method) = (cursor.u16(), cursor.u16());
+    // Who reads it as it comes goes by the sizes that stand here.
+    let size = |at: usize, said: u64| {
+        let here = Cursor::at(&header, at).u32().map(u64::from);
+        member.flags & FLAG_DESCRIPTOR != 0 || here == Some(said) || here == Some(u64::from(u32::MAX))
+    };
+    let sizes = size(18, member.packed) && size(22, member.size);
     let name_len = Cursor::at(&header, 26).u16().map_or(0, usize::from);
     let extra_len = Cursor::at(&header, 28).u16().map_or(0, u64::from);
     let name_at = member.at.saturating_add(30);
@@ -140,6 +146,7 @@ fn data_at(all: &mut Anywhere<'_>, member: &Member) -> Result<u64, String> {
     let same = magic == Some(0x0403_4b50)
         && flags == Some(member.flags)
         && method == Some(member.method)
+        && sizes
         && name == member.name.as_bytes();
     if same { Ok(name_at.saturating_add(offset(name_len)).saturating_add(extra_len)) } else { Err(differs()) }
 }

@@ -239,6 +239,12 @@ fn what_cannot_be_looked_into_is_refused() {
     refused("bomb.gz", &gzip(&vec![0; 64 << 20]));
     let deep = (0..4).fold(b"hello".to_vec(), |bytes, _| gzip(&bytes));
     refused("deep.gz", &deep);
+    // A member is called as a pickle is written.
+    refused("both.tar", &tar(&[("cos\nsystem\n(S'id'\ntR.", b"x")]));
+    // A reader that goes by the header before the member would see another one.
+    let mut spoiled = archive.clone();
+    spoiled[18] ^= 1;
+    refused("two-sizes.zip", &spoiled);
     refused("a.7z", b"7z\xbc\xaf\x27\x1c\0\0");
     // An image with an archive behind it is both.
     let image =

@@ -77,7 +77,7 @@ class Both:
         """What of acme an endpoint is about."""
         named = "data" if operation.name.startswith("dataset") else "lin"
         path = "model.onnx" if operation.name == "model.export" else "a.txt"
-        return {**self.acmes, "name": named, "path": path}
+        return {**self.acmes, "name": named, "to": named, "path": path}
 
     def call(self, operation, bearer, tenant, **things):
         """A request that would do something, if it were let in."""

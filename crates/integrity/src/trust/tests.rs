@@ -387,7 +387,7 @@ fn the_example_is_a_policy_and_says_the_same_in_both_languages() {
 #[test]
 fn a_policy_that_makes_no_sense_is_refused() {
     type Edit = fn(&mut Value);
-    let edits: [(&str, Edit); 26] = [
+    let edits: [(&str, Edit); 28] = [
         ("schema", |p| p["schema"] = "strongroom.trust-policy/2".into()),
         ("version", |p| p["version"] = 0.into()),
         ("unknown member", |p| p["allow_all"] = true.into()),

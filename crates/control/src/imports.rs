@@ -23,7 +23,7 @@ const IDLE_MS: u64 = 30 * 60 * 1000;
 /// And for this long, where the tenant has [`OPEN_MAX`] of them: its client has left.
 const IDLE_FULL_MS: u64 = 60 * 1000;
 /// Most files of one import.
-const FILES_MAX: usize = 100_000;
+pub(crate) const FILES_MAX: usize = 100_000;
 /// Most bytes of the paths of one import together: they stand in the record of the data set and in those of its jobs.
 const NAMES_MAX: usize = 16 << 20;
 /// Largest file: the sealed format holds 2^32 chunks of 1 MiB; a terabyte is far below and far above any disk here.

@@ -19,7 +19,7 @@ mod people;
 mod rights;
 
 pub use contents::{Content, Contents};
-pub use intake::{Criterion, Declared, Evaluation, IntakeStep, Upstream};
+pub use intake::{Based, Criterion, Declared, Evaluation, IntakeStep, Upstream};
 pub use parts::{File, ImageLayer, ImagePackage, Input, KeyGroup, Progress, Segment};
 pub use people::{Decided, Enrolment, Subject};
 pub use rights::{KeyRole, KeyUse, RevokedKind};
@@ -294,6 +294,8 @@ records! {
         by: String,
         /// From where it is, as who brought it says.
         source: String,
+        /// The model whose files it took over.
+        #[serde(default)] based: Option<Based>,
         /// The signature that came with it.
         upstream: Option<Upstream>,
         /// What is said of it, by field: license, producer, purpose, accountable, base, and the like.

@@ -41,6 +41,13 @@ wire! {
         digest: String,
         /// Its files.
         files: Vec<File>,
+        /// The model whose files it took over: `name@version`.
+        #[serde(default)]
+        based_on: Option<String>,
+        /// Bytes that are hashed for it: those that came, and what was taken over and never hashed by this node.
+        hashed_bytes: u64,
+        /// Bytes whose digests were taken over with the sealed objects that hold them.
+        reused_bytes: u64,
         /// What is said of it, by field.
         declared: BTreeMap<String, String>,
         /// What the inspection said: load, load-with-policy, refuse.
@@ -135,6 +142,13 @@ request! {
         #[serde(default)]
         #[schemars(with = "Option<shape::PublicKey>")]
         public_key: Option<String>,
+        /// The model of which it is a next version, `name` or `name@version`: its files that do not come are taken over.
+        #[serde(default)]
+        #[schemars(with = "Option<shape::Reference>")]
+        based_on: Option<String>,
+        /// Files of that model that are left out.
+        #[serde(default)]
+        without: Vec<String>,
     }
 
     /// Declarations about a model. What is left out stays as it is.

@@ -6,6 +6,7 @@ use base::names::Name;
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::{Method, TenantArg, Thing};
+use crate::names::Versioned;
 
 /// What is brought in, and what is said of it.
 #[derive(Debug, Args)]
@@ -31,6 +32,12 @@ pub(crate) struct ImportArgs {
     /// EC public key of who signed it, PEM; without one the trust policy says whose it may be
     #[arg(long, value_name = "PEM", requires = "signature")]
     pub(crate) public_key: Option<PathBuf>,
+    /// Model of which it is a next version: only what changed stands at PATH, all other files are taken over
+    #[arg(long, value_name = "NAME@VERSION")]
+    pub(crate) based_on: Option<Versioned>,
+    /// File of that model that is left out
+    #[arg(long, value_name = "FILE", requires = "based_on")]
+    pub(crate) without: Vec<String>,
     /// Whose
     #[command(flatten)]
     pub(crate) tenant: TenantArg,

@@ -38,6 +38,9 @@ const SHOW: &[Column] = &[
     Column::new("signed_by", "SIGNED BY KEY", Kind::Digest),
     Column::new("digest", "DIGEST", Kind::Digest),
     Column::new("files", "FILES", Kind::Count),
+    Column::new("based_on", "BASED ON", Kind::Plain),
+    Column::new("hashed_bytes", "HASHED", Kind::Bytes),
+    Column::new("reused_bytes", "TAKEN OVER", Kind::Bytes),
     Column::new("verdict", "VERDICT", Kind::State),
     Column::new("findings", "FINDINGS", Kind::Count),
     Column::new("risks", "RISKS", Kind::Plain),
@@ -149,7 +152,8 @@ impl From<FactArgs> for api::IntakeFacts {
 
 /// Brings a model in.
 pub(super) fn bring(session: &Session, args: ImportArgs) -> Result<Answer, Failure> {
-    let ImportArgs { name, path, source, facts, signature, method, public_key, tenant } = args;
+    let ImportArgs { name, path, source, facts, signature, method, public_key, based_on, without, tenant } =
+        args;
     if method != Method::Key && public_key.is_some() {
         return Err(CliError::Usage("`--public-key` goes with `--method key`".to_owned()).into());
     }
@@ -164,6 +168,8 @@ pub(super) fn bring(session: &Session, args: ImportArgs) -> Result<Answer, Failu
         facts: facts.into(),
         signature: signature.map(|path| text(&path, SIGNATURE_MAX)).transpose()?,
         public_key: public_key.map(|path| text(&path, KEY_MAX)).transpose()?,
+        based_on: based_on.map(|thing| thing.to_string()),
+        without,
     };
     let parts = incoming::parts(&path)?;
     let scope = session.scope(&tenant)?;

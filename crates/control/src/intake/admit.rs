@@ -5,11 +5,14 @@ use std::sync::{Arc, PoisonError};
 use base::names::Name;
 use integrity::intake::Step;
 use ops::event::EventKind;
+use store::records::File;
 use vault::KeyScope;
 
-use super::{Mover, Which, advance, called, describe, find, may, must_be_trusted, pass, refuse_for, show};
+use super::{
+    Mover, Which, advance, based, called, describe, find, may, must_be_trusted, pass, refuse_for, show,
+};
 use crate::auth::Principal;
-use crate::datasets::verify_files;
+use crate::datasets::{open_files, verify_files};
 use crate::models::{self, Inspected, Registration};
 use crate::node::{Node, correlation};
 use crate::{Fail, boms};
@@ -29,7 +32,12 @@ pub(crate) fn admit(
     must_be_trusted(node, &record)?;
     // The bytes as they are now: what was inspected and measured is what is signed.
     let scope = KeyScope::Tenant(tenant.clone());
-    let checks = verify_files(node, &scope, &record.files, &actor, cor)?;
+    // Digests that were taken over stand for objects that this node hashed when it admitted them: those are opened, and
+    // whoever uses them reads no byte of them whose tag does not verify.
+    let (reused, read): (Vec<File>, Vec<File>) =
+        record.files.iter().cloned().partition(|file| based::is_reused(&record, &file.path));
+    let mut checks = verify_files(node, &scope, &read, &actor, cor)?;
+    checks.extend(open_files(node, &scope, &reused, &actor, cor)?);
     if let Some(bad) = checks.iter().find(|c| !c.ok) {
         let told = format!("the files of `{}` are not those of the steps before", called(&record));
         let fail = Fail::refused("SR-ITK-0007", told).because(format!("{}: {}", bad.name, bad.detail));
@@ -48,7 +56,8 @@ pub(crate) fn admit(
         actor: &actor,
     };
     let bom = boms::sign(node, &document, subject, &[], cor)?;
-    let detail = format!("model {}@{version}, root digest {}", record.name, signed.root_digest);
+    let counts = based::said(&record).map(|said| format!("; {said}")).unwrap_or_default();
+    let detail = format!("model {}@{version}, root digest {}{counts}", record.name, signed.root_digest);
     let verdict = record.verdict.clone().unwrap_or_default();
     let registration = Registration {
         tenant: tenant.clone(),

@@ -6,6 +6,7 @@
 //! no export finds them.
 
 mod admit;
+mod based;
 mod describe;
 mod measure;
 mod probe;
@@ -21,13 +22,14 @@ use base::names::Name;
 use integrity::intake::{self as rules, Acceptance, Stage, State, Step};
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use store::meta::Stored;
-use store::records::{Declared, File, Intake, IntakeState, IntakeStep, Upstream};
+use store::records::{Based, Declared, File, Intake, IntakeState, IntakeStep, Upstream};
 use store::{StoreError, Tx};
 
 use crate::Fail;
 use crate::auth::{By, Identity, Principal};
 use crate::clock::{now, random};
 use crate::datasets::manifest;
+use crate::imports::FILES_MAX;
 use crate::node::{Node, correlation, store_fail};
 use crate::trust;
 
@@ -278,6 +280,8 @@ pub(crate) fn begin(
     said: IntakeBegin,
 ) -> Result<api::Intake, Fail> {
     let cor = correlation()?;
+    let (files, based) = based::take_over(node, tenant, files, &said)?;
+    let files = (files, based);
     let stored = quarantine(node, principal, tenant, name, files, said, cor)?;
     let stored = steps::go_on(node, principal, stored, cor)?;
     Ok(show::wire(node, &stored.record))
@@ -289,7 +293,7 @@ fn quarantine(
     principal: &Principal,
     tenant: &Name,
     name: &Name,
-    mut files: Vec<File>,
+    (mut files, based): (Vec<File>, Option<Based>),
     said: IntakeBegin,
     cor: u128,
 ) -> Result<Stored<Intake>, Fail> {
@@ -309,6 +313,7 @@ fn quarantine(
         two_people: node.config.two_people(),
         by: principal.actor(),
         source: said.source,
+        based,
         upstream: signature.map(|bundle| Upstream {
             bundle,
             key,

@@ -56,9 +56,16 @@ fn attack(node: &Arc<Node>, principal: &Principal, tenant: &Name, name: &Name) -
         accountable: say("nobody"),
         ..IntakeFacts::default()
     };
-    let said = IntakeBegin { source: SOURCE.to_owned(), facts, signature: None, public_key: None };
+    let said = IntakeBegin {
+        source: SOURCE.to_owned(),
+        facts,
+        signature: None,
+        public_key: None,
+        based_on: None,
+        without: Vec::new(),
+    };
     let cor = correlation()?;
-    let mut stored = quarantine(node, principal, tenant, name, vec![file], said, cor)?;
+    let mut stored = quarantine(node, principal, tenant, name, (vec![file], None), said, cor)?;
     let which = (name.clone(), stored.record.number);
     let mut walked = Walked::default();
     loop {

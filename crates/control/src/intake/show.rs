@@ -8,7 +8,7 @@ use integrity::intake::{Acceptance, Stage, Step};
 use store::PageRequest;
 use store::records::{Evaluation, Intake};
 
-use super::{acceptance, describe, find, stage};
+use super::{acceptance, based, describe, find, stage};
 use crate::imports::wire_file;
 use crate::node::{Node, store_fail, time};
 use crate::{Fail, jobs};
@@ -32,7 +32,11 @@ pub(super) fn wire(node: &Node, record: &Intake) -> api::Intake {
         Step::Approve if record.two_people => format!("{} (by another person)", step.as_str()),
         _ => step.as_str().to_owned(),
     });
+    let (hashed_bytes, reused_bytes) = based::counted(record);
     api::Intake {
+        based_on: record.based.as_ref().map(|based| format!("{}@{}", based.name, based.version)),
+        hashed_bytes,
+        reused_bytes,
         tenant: record.tenant.to_string(),
         name: record.name.to_string(),
         version: record.number,

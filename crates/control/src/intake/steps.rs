@@ -10,7 +10,7 @@ use ops::event::{Event, EventKind, Outcome, Phase};
 use store::meta::Stored;
 use store::records::Intake;
 
-use super::{Mover, advance, called, describe, may, pass, refuse_for, stage};
+use super::{Mover, advance, based, called, describe, may, pass, refuse_for, stage};
 use crate::Fail;
 use crate::auth::{By, Principal};
 use crate::boms::digests;
@@ -81,8 +81,11 @@ pub(super) fn source(
         (Some(_), Some(key)) => format!("the signature that came with it verifies with key {key}"),
         (Some(_), None) => "a signature came with it".to_owned(),
     };
-    let detail =
-        [Some(trusted), Some(detail), vouched.said].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let detail = [Some(trusted), Some(detail), vouched.said, based::said(&stored.record)]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("; ");
     let (key, principals) = vouched.by.map_or((by_key, BTreeSet::new()), |(key, names)| (Some(key), names));
     let event = (EventKind::IntakeStep, pass(Step::Source, &stored.record));
     advance(node, by, stored, event, (&detail, cor), |_, record| {

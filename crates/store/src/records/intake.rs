@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use base::Digest;
 use base::id::JobId;
+use base::names::Name;
 use serde::{Deserialize, Serialize};
 
 /// A signature that came with a model.
@@ -20,6 +21,20 @@ pub struct Upstream {
     /// Whom the trust policy knew the signer as.
     #[serde(default)]
     pub principals: BTreeSet<String>,
+}
+
+/// The model of which another is a next version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Based {
+    /// Its name.
+    pub name: Name,
+    /// Its version.
+    pub version: u64,
+    /// Its OMS root digest.
+    pub root_digest: Digest,
+    /// Files whose digests are taken over with the objects that hold them.
+    pub reused: BTreeSet<String>,
 }
 
 /// What somebody says of a model.

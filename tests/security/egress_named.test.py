@@ -11,6 +11,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import openid  # noqa: E402
+import people  # noqa: E402
 import work  # noqa: E402
 from node import Node, check, close, run_tests, wait_for  # noqa: E402
 
@@ -288,12 +289,14 @@ def only_what_there_is_and_what_one_may_use(world):
         node.refused("egress", "create", "bad", "--host", bad, "--port", 443, "--tenant", "acme", code=1, says="a host is")
 
 
-def held(world, name):
-    """A job that holds a tunnel to the stranger by an egress of its own, and the stranger's end of it."""
-    world.create(name, "localhost", world.stranger.port, "--reach", "node")
-    before = len(world.stranger.streams)
-    job = world.node.submit(world.directory((name,), hold=f"localhost:{world.stranger.port}"))
-    stream = wait_for("the tunnel stands", lambda: world.stranger.streams[before:])[0]
+def held(world, name, *who, at=None):
+    """A job that holds a tunnel to the stranger, or another server, by an egress of its own, and that server's end of it."""
+    at = at or world.stranger
+    world.create(name, "localhost", at.port, "--reach", "node")
+    before = len(at.streams)
+    file = os.path.join(world.directory((name,), hold=f"localhost:{at.port}"), "job.toml")
+    job = world.node.ok(*who, "job", "run", file, "--tenant", "acme")["id"]
+    stream = wait_for("the tunnel stands", lambda: at.streams[before:])[0]
     stream.sendall(b"x")
     return job, stream
 
@@ -342,6 +345,84 @@ def it_ends_with_control_and_comes_back_with_the_relay(world):
     wait_for("the node answers", world.node.answers, 30)
 
 
+class Rerun:
+    """A job that reaches a server of its own, and is run again and again by the end of control."""
+
+    def __init__(self, world, name, *who):
+        self.world, self.server = world, Server()
+        self.job, self.stream = held(world, name, *who, at=self.server)
+
+    def again(self):
+        self.reached = len(self.server.streams)
+        self.world.node.kill("control")
+        wait_for("the node answers", self.world.node.answers, 30)
+
+    def reaches(self):
+        wait_for("it reaches out again", lambda: len(self.server.streams) > self.reached, 60)
+
+    def goes_on(self):
+        self.again()
+        self.reaches()
+
+    def is_held(self, reason):
+        """It is held, for this reason, and was opened nothing."""
+        self.again()
+        record = self.world.node.wait_job(self.job, ("held",))
+        check("may not use the egresses" in record["reason"] and reason in record["reason"], record["reason"])
+        check(len(self.server.streams) == self.reached, "it was opened its egress")
+
+    def resume(self):
+        self.world.node.ok("job", "resume", self.job, "--reason", "a test", "--tenant", "acme")
+        self.reaches()
+
+    def stop(self):
+        self.world.node.ok("job", "stop", self.job, "--tenant", "acme")
+
+
+def a_rule_that_forbids_holds_a_job_that_is_to_go_on(world):
+    node, rules = world.node, world.node.path("withdrawn.cedar")
+    job = Rerun(world, "for-a-rule")
+    work.write(rules, b'@id("closed")\n@because("nothing leaves this week")\nforbid (principal, action == Action::"egress.use", resource);\n')
+    node.ok("policy", "apply", rules, "--reason", "a test")
+    check(not closed(job.stream), "a new rule stops the next run, not the connection that stands")
+    try:
+        job.is_held("nothing leaves this week")
+        # Who lets it go on is asked as well.
+        node.refused("job", "resume", job.job, "--reason", "a test", "--tenant", "acme", code=3, says="nothing leaves this week")
+    finally:
+        node.ok("policy", "withdraw", "--reason", "a test")
+    job.resume()
+    job.stop()
+
+
+def a_key_that_is_revoked_holds_its_job(world):
+    node, path = world.node, world.node.path("withdrawn.key")
+    key = node.ok("key", "create", "--role", "ml-engineer", "--out", path, "--tenant", "acme")["id"]
+    job = Rerun(world, "for-a-key", "--key-file", path)
+    job.goes_on()
+    node.ok("key", "revoke", key, "--tenant", "acme")
+    job.is_held("has ended or was revoked")
+    # The operator takes it over, and answers for it from now on.
+    job.resume()
+    job.goes_on()
+    job.stop()
+
+
+def a_grant_that_ends_holds_the_job_of_its_person(world):
+    """Their right rests on the grant, and not on the session in which they used it."""
+    node, path = world.node, world.node.path("ann.token")
+    ann = people.granted(node, "ann", "ml-engineer", "acme")
+    token = ann.login()
+    work.write(path, token.encode())
+    os.chmod(path, 0o600)
+    job = Rerun(world, "for-a-grant", "--key-file", path)
+    people.must(people.post(node, "/logout", None, token))
+    job.goes_on()
+    people.must(people.post(node, "/users/ann/grants/1/revoke"))
+    job.is_held("the grant of `ann` has ended")
+    job.stop()
+
+
 def it_ends_with_safe_mode(world):
     node = world.node
     _, stream = held(world, "for-safe-mode")
@@ -362,6 +443,9 @@ if __name__ == "__main__":
                 it_ends_with_its_egress,
                 it_ends_with_its_run,
                 it_ends_with_control_and_comes_back_with_the_relay,
+                a_rule_that_forbids_holds_a_job_that_is_to_go_on,
+                a_key_that_is_revoked_holds_its_job,
+                a_grant_that_ends_holds_the_job_of_its_person,
                 it_ends_with_safe_mode,
             ],
             World(node),

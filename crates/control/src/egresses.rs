@@ -15,7 +15,7 @@ use store::records::NamedEgress as Record;
 use store::{PageRequest, StoreError};
 
 use crate::Fail;
-use crate::auth::{By, Principal};
+use crate::auth::{By, Identity, Principal};
 use crate::clock::{now, random};
 use crate::node::{Node, correlation, store_fail, time};
 use crate::run::text;
@@ -149,21 +149,21 @@ pub(crate) fn cap(node: &Node, tenant: &Name, name: &str) -> Option<ByteSize> {
     record.cap.map(ByteSize::from_bytes)
 }
 
-/// Whether the submitter of a job may use each of these.
-pub(crate) fn may_use(node: &Node, principal: &Principal, tenant: &Name, names: &[Name]) -> Result<(), Fail> {
+/// Whether who answers for a job may use each of these.
+pub(crate) fn may_use(node: &Node, who: &Identity, tenant: &Name, names: &[Name]) -> Result<(), Fail> {
     let rules = node.policies.get();
     for name in names {
         find(node, tenant, name)?;
         let given = access::Circumstances { mode: Mode::Normal, ..access::Circumstances::default() };
         let decision = rules.policies.decide(&Request {
-            principal: principal.as_principal(),
+            principal: who.as_principal(),
             operation: "egress.use",
             tenant: Some(tenant.as_str()),
             resource: name.as_str(),
             given,
         });
         if !decision.allowed {
-            return Err(Fail::forbidden(format!("you may not use the egress `{name}`"))
+            return Err(Fail::forbidden(format!("the egress `{name}` may not be used"))
                 .because(decision.why)
                 .help("see which rules decide with `strongroom access check --as ml-engineer --tenant acme egress.use --why`"));
         }

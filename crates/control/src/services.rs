@@ -86,6 +86,11 @@ pub(crate) fn good_until(node: &Node, tenant: &Name, name: &Name) -> Result<Opti
     Ok(record.map(|record| record.ends_ms))
 }
 
+/// The role of a service; none where there is no such service.
+pub(crate) fn role_of(node: &Node, tenant: &Name, name: &Name) -> Result<Option<access::Role>, Fail> {
+    Ok(find(node, tenant, name)?.map(|record| of_key(record.role)))
+}
+
 /// Whether such a job runs: a workload is who it is for as long as it does. What cannot be read is no.
 pub(crate) fn runs(node: &Node, tenant: &str, job: JobId) -> bool {
     let Ok(tenant) = tenant.parse::<Name>() else { return false };

@@ -1,5 +1,6 @@
 //! Training jobs: accepted, supervised by one thread each, watched, stopped, resumed.
 
+mod answers;
 mod checkpoints;
 mod finish;
 mod live;
@@ -24,12 +25,13 @@ use vault::KeyScope;
 pub(crate) use live::Watch;
 pub(crate) use submit::{measure, submit};
 
-use crate::Fail;
 use crate::auth::{By, Principal};
 use crate::clock::now;
 use crate::images::Programs;
 use crate::node::{Node, correlation, store_fail, time};
 use crate::shares::Places;
+use crate::{Fail, egresses};
+use answers::Answers;
 use live::Live;
 use supervisor::Interruption;
 
@@ -62,6 +64,9 @@ struct Accepted {
     file: String,
     text: String,
     submitted_by: String,
+    /// Who is asked whether it may still use its egresses: who submitted it, or let it go on last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answers: Option<Answers>,
     /// The intake whose model it measures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     measures: Option<Measured>,
@@ -306,7 +311,9 @@ pub(crate) fn resume(
                 job.state.as_str()
             )));
         }
+        let spec = answered(node, principal, &job)?;
         let job = change(node, &job, |j| {
+            j.spec = spec;
             j.state = JobState::Resuming;
             j.reason = None;
             j.ended_ms = None;
@@ -314,6 +321,17 @@ pub(crate) fn resume(
         supervise(slot, &job)
     })?;
     show(node, tenant, &job.id.to_string())
+}
+
+/// Who lets a job go on answers for what it reaches from then on, so they have to have the right to it themselves.
+fn answered(node: &Node, principal: &Principal, job: &Job) -> Result<serde_json::Value, Fail> {
+    let (accepted, spec) = Accepted::of(job)?;
+    if spec.egress.is_empty() {
+        return Ok(job.spec.clone());
+    }
+    egresses::may_use(node, principal, &job.tenant, &spec.egress)?;
+    let accepted = Accepted { answers: Some(Answers::of(node, principal)?), ..accepted };
+    serde_json::to_value(&accepted).map_err(|e| Fail::internal("the job cannot be stored", e))
 }
 
 /// Changes the stored record of a job.

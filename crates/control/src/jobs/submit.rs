@@ -16,8 +16,8 @@ use training::{Contract, JobSpec, RunConfig};
 use vault::KeyScope;
 
 use super::{
-    Accepted, INPUT_CHANNEL, INPUT_CODE, INPUT_CONFIG, JOBS_MAX, Measured, Slot, Why, contract, show,
-    supervise,
+    Accepted, Answers, INPUT_CHANNEL, INPUT_CODE, INPUT_CONFIG, JOBS_MAX, Measured, Slot, Why, contract,
+    show, supervise,
 };
 use crate::auth::{By, Principal};
 use crate::clock::{now, random};
@@ -103,6 +103,7 @@ fn accept(
         file: request.file.clone(),
         text: request.text.clone(),
         submitted_by: principal.actor(),
+        answers: if spec.egress.is_empty() { None } else { Some(Answers::of(node, principal)?) },
         measures: measures.map(|(measured, _)| measured.clone()),
     };
     let job = Job {

@@ -15,7 +15,7 @@ use training::{JobSpec, RunConfig};
 
 use super::live::Live;
 use super::segment::{End, Segment};
-use super::{Accepted, Measured, change, checkpoints, contract, finish};
+use super::{Accepted, Measured, answers, change, checkpoints, contract, finish};
 use crate::clock::{now, random};
 use crate::images::Programs;
 use crate::node::{Node, correlation, store_fail};
@@ -51,6 +51,10 @@ fn carry(node: &Arc<Node>, tenant: &Name, id: JobId, live: &Live) -> Result<(), 
             && let Err(fail) = intake::may_be_measured(node, &job, measured)
         {
             return fail_job(node, &job, live, &fail.line());
+        }
+        // A right that was withdrawn since opens nothing any more.
+        if let Err(fail) = answers::may_reach(node, &job, &accepted, &spec) {
+            return hold(node, &job, live, &fail.line());
         }
         let Some(segment) = prepare(node, &job, &spec, live, cor)? else { return Ok(()) };
         let (job, end) = match segment.run(node, live)? {

@@ -4,6 +4,7 @@
 //! they are by a passkey or by the OpenID provider; a session is of one role, and of one tenant.
 
 mod approvals;
+mod basis;
 mod grants;
 mod login;
 mod oidc;
@@ -21,6 +22,7 @@ use store::PageRequest;
 use store::records::UserRole;
 
 pub(crate) use approvals::{decide, is_approved, list as approvals, request, show as approval};
+pub(crate) use basis::Basis;
 pub(crate) use grants::{create as grant, revoke as revoke_grant};
 pub(crate) use login::{Attempts, begin, finish, methods};
 pub(crate) use oidc::Oidc;

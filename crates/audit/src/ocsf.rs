@@ -177,6 +177,7 @@ pub const fn class_of(kind: EventKind) -> Class {
         K::BomVerify | K::BomExport => class(Form::Entity, 2),
         K::ApiKeyRevoke | K::ServiceRevoke => class(Form::Entity, 11),
         K::ServiceRenew => other(Form::Entity, "Renew certificate"),
+        K::EgressCertify => other(Form::Entity, "Issue certificate"),
         K::Sign => other(Form::Entity, "Sign"),
         // Account Change: 1 Create, 5 Disable, 9 Lock, 10 MFA Factor Enable.
         K::UserCreate => class(Form::Account, 1),

@@ -173,9 +173,14 @@ pub struct Egress {
     pub per_tenant: Option<ByteSize>,
     /// By all of them.
     pub total: ByteSize,
+    /// Life of a certificate by which a job is known where an egress speaks in its name; renewed when half of it is over.
+    pub certificate_seconds: u32,
 }
 
 impl Egress {
+    /// Lives of certificates that make sense: time to renew them, and soon over for whoever has one.
+    const CERTIFICATE_SECONDS: std::ops::RangeInclusive<u32> = 10..=3600;
+
     /// How much one tenant may take out.
     pub fn per_tenant(&self) -> ByteSize {
         let half = ByteSize::from_bytes(self.total.bytes() / 2);
@@ -185,6 +190,10 @@ impl Egress {
 
 impl Egress {
     fn check(&self) -> Result<(), String> {
+        let lives = Self::CERTIFICATE_SECONDS;
+        if !lives.contains(&self.certificate_seconds) {
+            return Err(format!("`egress.certificate_seconds` is from {} to {}", lives.start(), lives.end()));
+        }
         if self.total < self.per_principal {
             return Err(
                 "`egress`: `total` is less than `per_principal`; all together take at least what one may"
@@ -207,6 +216,7 @@ impl Default for Egress {
             per_principal: ByteSize::from_bytes(16 << 30),
             per_tenant: None,
             total: ByteSize::from_bytes(64 << 30),
+            certificate_seconds: 600,
         }
     }
 }
@@ -634,6 +644,10 @@ allow_host_image = true
         for bad in ["1GiB", "65GiB"] {
             let refused = caps(&format!("per_tenant = \"{bad}\"")).unwrap_err().to_string();
             assert!(refused.contains("from `per_principal` to `total`"), "{refused}");
+        }
+        for (seconds, good) in [(9, false), (10, true), (3600, true), (3601, false)] {
+            let read = caps(&format!("certificate_seconds = {seconds}"));
+            assert_eq!(read.is_ok(), good, "{read:?}");
         }
     }
 

@@ -10,7 +10,7 @@ use base::ByteSize;
 use base::id::EgressId;
 use base::names::Name;
 use ops::event::{Event, EventKind, Outcome, Phase};
-use ops::relay::{Destination, EGRESSES_MAX, Egress, HOST_MAX, Reach};
+use ops::relay::{AUTHORITY_MAX, Destination, EGRESSES_MAX, Egress, HOST_MAX, Reach};
 use store::records::NamedEgress as Record;
 use store::{PageRequest, StoreError};
 
@@ -53,6 +53,7 @@ pub(crate) fn create(
         port: request.port,
         reach: reach.name().to_owned(),
         cap: cap.map_err(|e| Fail::invalid(format!("`cap`: {e}")))?.map(|cap| cap.bytes()),
+        authority: authority(request)?,
         created_ms: at.as_millis(),
     };
     let event = event(EventKind::EgressCreate, &record, principal)?;
@@ -103,6 +104,36 @@ fn host(text: &str) -> Result<String, Fail> {
         return Err(refuse());
     }
     Ok(lower)
+}
+
+/// What the server is verified by where the relay speaks in the name of jobs. Given with it and never without: who is told
+/// who calls has to be known, and none of the authorities of the web is trusted for that unless it is named here.
+fn authority(request: &EgressCreate) -> Result<Option<String>, Fail> {
+    let Some(pem) = &request.authority else {
+        return match request.as_job {
+            false => Ok(None),
+            true => Err(Fail::invalid("where the platform speaks for a job, the authority of the server has to be given")
+                .help("name its certificate, in PEM, with `strongroom egress create NAME --as-job --server-ca FILE`")),
+        };
+    };
+    if !request.as_job {
+        return Err(Fail::invalid(
+            "an authority is given for a server at which the platform speaks in the name of jobs",
+        )
+        .help("add `--as-job`; without it the job speaks TLS itself, and its program knows whom it trusts"));
+    }
+    if pem.len() > AUTHORITY_MAX {
+        return Err(Fail::invalid(format!(
+            "the authority of a server has at most {AUTHORITY_MAX} bytes of PEM"
+        )));
+    }
+    if pem.contains("PRIVATE KEY") {
+        return Err(Fail::invalid(
+            "the file holds a private key; give the certificate of the authority alone",
+        ));
+    }
+    net::workload::check(&host(&request.host)?, pem).map_err(|e| Fail::explained(400, &e))?;
+    Ok(Some(pem.clone()))
 }
 
 pub(crate) fn list(node: &Node, tenant: &Name, page: &PageRequest) -> Result<Page<NamedEgress>, Fail> {
@@ -182,20 +213,25 @@ pub(crate) fn of_run(
         let reach = Reach::from_name(&record.reach)
             .ok_or_else(|| Fail::internal("an egress reaches what is not known", &record.reach))?;
         let to = Destination { host: text(&record.host)?, port: record.port, reach };
-        let egress = Egress { key: record.id.bits(), name: text(name.as_str())?, to };
+        let authority = record.authority.as_deref().map(text).transpose()?;
+        let egress = Egress { key: record.id.bits(), name: text(name.as_str())?, to, authority };
         Ok((egress, record.cap.map(ByteSize::from_bytes)))
     });
     opened.collect()
 }
 
 fn event(kind: EventKind, record: &Record, principal: &Principal) -> Result<Event, Fail> {
-    Ok(Event::new(kind, Phase::Intent, Outcome::Unknown, now().as_millis(), correlation()?)
+    let event = Event::new(kind, Phase::Intent, Outcome::Unknown, now().as_millis(), correlation()?)
         .tenant(record.tenant.as_str())
         .by(principal)
         .asset("egress", record.name.as_str(), None)
         .detail("host", &record.host)
         .detail("port", &record.port.to_string())
-        .detail("reach", &record.reach))
+        .detail("reach", &record.reach);
+    Ok(match &record.authority {
+        Some(pem) => event.detail("authority", &base::digest::sha256(pem.as_bytes()).hex()),
+        None => event,
+    })
 }
 
 fn wire(node: &Node, record: &Record) -> NamedEgress {
@@ -206,6 +242,9 @@ fn wire(node: &Node, record: &Record) -> NamedEgress {
         port: record.port,
         reach: record.reach.clone(),
         cap: record.cap.unwrap_or(node.config.egress.per_principal.bytes()),
+        as_job: record.authority.is_some(),
+        authority: record.authority.as_ref().map(|pem| base::digest::sha256(pem.as_bytes()).hex()),
+        client_authority: record.authority.is_some().then(|| node.services.pem().to_owned()),
         created: time(record.created_ms),
     }
 }

@@ -52,6 +52,7 @@ mod status;
 mod tenants;
 mod trust;
 mod warden;
+mod workloads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,14 +132,17 @@ pub fn run(config: Config) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(|source| RunError::Socket { path: "runtime".to_owned(), source })?;
-    let (plane, network) = runtime.block_on(plane::open(&config))?.unzip();
+    let services = plane::authority(&config)?;
+    let (plane, network) = runtime.block_on(plane::open(&config, &services))?.unzip();
     // Its listener is bound, and no other socket of the network will be made.
     host::seal::makes_no_sockets().map_err(|e| Fail::explained(500, &e))?;
-    let node = Arc::new(open(config, plane, connects_nowhere)?);
+    let node = Arc::new(open(config, services, plane, connects_nowhere)?);
     announce(&node)?;
     sweep(&node)?;
     let granter = Arc::clone(&node);
     thread("relay-bytes", move || egress::keep_granting(&granter, egress::Sender::Relay))?;
+    let renewer = Arc::clone(&node);
+    thread("workload-certificates", move || workloads::keep_certified(&renewer))?;
     let restorer = Arc::clone(&node);
     // In safe mode there is no gateway, and nothing of a tenant goes on.
     if node.recovery.began_safe {
@@ -218,7 +222,12 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Fail> 
         .map_err(|e| Fail::internal("no thread to start with", e))
 }
 
-fn open(config: Config, plane: Option<Plane>, connects_nowhere: bool) -> Result<Node, Fail> {
+fn open(
+    config: Config,
+    services: Arc<net::identity::Services>,
+    plane: Option<Plane>,
+    connects_nowhere: bool,
+) -> Result<Node, Fail> {
     let keeper = Keeper::new(config.keeper_socket());
     let since = now();
     while let Err(fail) = keeper.status() {
@@ -253,6 +262,7 @@ fn open(config: Config, plane: Option<Plane>, connects_nowhere: bool) -> Result<
         policies,
         recovery,
         refusals: auth::RefusalLog::default(),
+        services,
         plane,
         imports: imports::Imports::default(),
         jobs: jobs::Jobs::default(),

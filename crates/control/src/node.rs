@@ -14,6 +14,8 @@ use store::records::{ApiKey, KeyGroup, Object};
 use store::{MetaStore, ObjectStore, PageRequest, Stage, StoreError};
 use vault::{ChunkSize, Content, KeyScope, ObjectName, WrappedKey};
 
+use net::identity::Services;
+
 use crate::auth::RefusalLog;
 use crate::clock::{now, random};
 use crate::endpoints::Endpoints;
@@ -43,6 +45,8 @@ pub(crate) struct Node {
     /// Safe mode and break-glass.
     pub(crate) recovery: crate::recovery::Recovery,
     pub(crate) refusals: RefusalLog,
+    /// The authority of services, workloads and the node.
+    pub(crate) services: Arc<Services>,
     /// The management plane, if it listens.
     pub(crate) plane: Option<Plane>,
     pub(crate) imports: Imports,

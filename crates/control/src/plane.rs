@@ -39,14 +39,25 @@ pub(crate) struct Plane {
     pub(crate) url: String,
     /// Certificate authority of the listener, in PEM: whom clients trust.
     pub(crate) authority: String,
-    /// The authority of services.
-    pub(crate) services: Services,
+    /// The authority of services, workloads and the node.
+    pub(crate) services: Arc<Services>,
     /// The site that passkeys are made for, or why there is none.
     pub(crate) site: Result<Site, &'static str>,
 }
 
+/// The authority of services, workloads and the node. It is there without a plane, too: jobs are known by it elsewhere.
+pub(crate) fn authority(config: &Config) -> Result<Arc<Services>, Fail> {
+    let name: Name = config.node.parse().map_err(|e| Fail::internal("the node's name cannot be", e))?;
+    Services::open(&config.control_dir().join("services"), &name, config.mode, now())
+        .map(Arc::new)
+        .map_err(|e: IdentityError| Fail::explained(500, &e))
+}
+
 /// Listens where the configuration says, with an authority of the plane's own, and says so in files for its clients.
-pub(crate) async fn open(config: &Config) -> Result<Option<(Plane, Listener)>, RunError> {
+pub(crate) async fn open(
+    config: &Config,
+    services: &Arc<Services>,
+) -> Result<Option<(Plane, Listener)>, RunError> {
     let dir = config.management_dir();
     let told = config.management_listen_file();
     // The last run's address would look like this run's.
@@ -57,9 +68,6 @@ pub(crate) async fn open(config: &Config) -> Result<Option<(Plane, Listener)>, R
         _ => {}
     }
     let Some(management) = &config.management else { return Ok(None) };
-    let name: Name = config.node.parse().map_err(|e| Fail::internal("the node's name cannot be", e))?;
-    let services = Services::open(&config.control_dir().join("services"), &name, config.mode, now())
-        .map_err(|e: IdentityError| Fail::explained(500, &e))?;
     let ca = NodeCa::open(Purpose::Management, &dir, &config.node, config.mode, now())
         .map_err(|e| Fail::explained(500, &e))?;
     let authority = ca.pem().to_owned();
@@ -80,7 +88,10 @@ pub(crate) async fn open(config: &Config) -> Result<Option<(Plane, Listener)>, R
     };
     net::ca::replace(&told, format!("{address}\n").as_bytes(), 0o644)
         .map_err(|e| Fail::storage("the address of the management plane could not be told", e))?;
-    Ok(Some((Plane { url: format!("https://{address}"), authority, services, site }, listener)))
+    Ok(Some((
+        Plane { url: format!("https://{address}"), authority, services: Arc::clone(services), site },
+        listener,
+    )))
 }
 
 /// Serves until `stop` resolves.

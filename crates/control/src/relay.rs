@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base::ByteSize;
 use base::names::Name;
+use base::{ByteSize, Timestamp};
 use link::{Client, LinkError};
 use ops::lease::{Grants, Uses};
 use ops::relay::{Answer, Egress, Order, Purpose};
@@ -47,9 +47,16 @@ struct Opened {
     actor: Text<128>,
     egresses: Vec<Egress>,
     socket: OwnedFd,
+    /// When this relay was given a certificate for it; none: not yet.
+    certified: Option<Timestamp>,
 }
 
 impl Opened {
+    /// Whether the relay speaks in its name somewhere.
+    fn is_named(&self) -> bool {
+        self.egresses.iter().any(|egress| egress.authority.is_some())
+    }
+
     fn tell(&self, client: &Client, run: u128) -> Result<(), Fail> {
         let order = Order::Open {
             run,
@@ -68,7 +75,8 @@ impl Line {
             Some(client) => client,
             None => {
                 let client = Client::connect(socket, ANSWER_WAIT).map_err(|e| down(&e))?;
-                for (run, opened) in &self.open {
+                for (run, opened) in &mut self.open {
+                    opened.certified = None;
                     opened.tell(&client, *run)?;
                 }
                 client
@@ -120,13 +128,50 @@ impl Relay {
         }
         drop(owners);
         let egresses = egresses.into_iter().map(|(egress, _)| egress).collect();
-        let opened = Opened { tenant: Text::clip(tenant), actor: Text::clip(actor), egresses, socket };
+        let (tenant, actor) = (Text::clip(tenant), Text::clip(actor));
+        let opened = Opened { tenant, actor, egresses, socket, certified: None };
         let mut line = self.line();
         let told = line.up(&self.socket).and_then(|client| opened.tell(client, run));
         if told.is_ok() {
             line.open.insert(run, opened);
         }
         told
+    }
+
+    /// Runs in whose name the relay speaks somewhere and that have no certificate there that was made within these times: with
+    /// tenant and actor.
+    pub(crate) fn uncertified(&self, (since, now): (Timestamp, Timestamp)) -> Vec<(u128, String, String)> {
+        let line = self.line();
+        let due = line.open.iter().filter(|(_, opened)| {
+            opened.is_named() && opened.certified.is_none_or(|at| at < since || now < at)
+        });
+        due.map(|(run, o)| (*run, o.tenant.as_str().to_owned(), o.actor.as_str().to_owned())).collect()
+    }
+
+    /// Gives a run a certificate for a key that the relay makes. `issue` makes it of the relay's request. What is not open
+    /// any more needs none.
+    pub(crate) fn certify(
+        &self,
+        run: u128,
+        issue: impl FnOnce(&str) -> Result<(String, Timestamp), Fail>,
+    ) -> Result<(), Fail> {
+        let mut line = self.line();
+        if !line.open.get(&run).is_some_and(Opened::is_named) {
+            return Ok(());
+        }
+        let certified = line.up(&self.socket).and_then(|client| {
+            let order = ops::to_bytes(&Order::Identify { run });
+            let (answer, _) = client.call(&order, &[], 0).map_err(|e| down(&e))?;
+            let Answer::Asked { request } = read(&answer)? else { return Err(other()) };
+            let (pem, at) = issue(&request)?;
+            let certificate = Text::new(pem).map_err(|e| Fail::internal("a certificate is too long", e))?;
+            done(client, &Order::Certify { run, certificate }, &[])?;
+            Ok(at)
+        })?;
+        if let Some(opened) = line.open.get_mut(&run) {
+            opened.certified = Some(certified);
+        }
+        Ok(())
     }
 
     /// Ends everything of a run.

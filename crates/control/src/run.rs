@@ -21,10 +21,10 @@ use ops::{Key32, List, Text};
 use training::contract::{TreeFile, tree_digest};
 use vault::KeyScope;
 
-use crate::Fail;
 use crate::clock::now;
 use crate::keygroups::{KeyRing, Use};
 use crate::node::Node;
+use crate::{Fail, workloads};
 
 /// Messages of a run that wait for its owner; a porter that tells more waits itself.
 const QUEUE_MAX: usize = 256;
@@ -264,7 +264,8 @@ impl Run {
         Ok(fds.next())
     }
 
-    /// Opens egresses to the workload, by the socket on which it asks for them.
+    /// Opens egresses to the workload, by the socket on which it asks for them, with a certificate where the relay speaks in
+    /// its name.
     pub(crate) fn open(
         &mut self,
         egresses: Vec<(Egress, Option<ByteSize>)>,
@@ -272,7 +273,8 @@ impl Run {
     ) -> Result<(), Fail> {
         self.opened = true;
         let whose = (self.purpose.tenant.as_str(), self.purpose.actor.as_str());
-        self.node.relay.open(self.id.bits(), whose, egresses, socket)
+        self.node.relay.open(self.id.bits(), whose, egresses, socket)?;
+        workloads::certify(&self.node, self.id.bits(), whose.0, whose.1)
     }
 
     /// Gives an order about this run.

@@ -338,7 +338,7 @@ pub fn request(key_pem: &str) -> Result<String, IdentityError> {
     asked(&KeyPair::from_pem(key_pem)?)
 }
 
-fn asked(key: &KeyPair) -> Result<String, IdentityError> {
+pub(crate) fn asked(key: &KeyPair) -> Result<String, IdentityError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     Ok(params.serialize_request(key)?.pem()?)

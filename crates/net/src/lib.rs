@@ -26,6 +26,7 @@ mod timed;
 pub mod tls;
 pub mod token;
 pub mod unix_http;
+pub mod workload;
 
 pub use client::{Body, Call, ClientError, Reply};
 

@@ -144,6 +144,8 @@ names! {
         154 EgressCreate = "egress.create",
         /// An egress was deleted.
         155 EgressDelete = "egress.delete",
+        /// A job was given a certificate, by which far ends of its egresses know it.
+        156 EgressCertify = "egress.certify",
         /// A person was made known.
         160 UserCreate = "user.create",
         /// A link was made by which a person enrols a passkey.

@@ -13,6 +13,11 @@ pub const EGRESSES_MAX: usize = 8;
 pub const LEASES_MAX: usize = 1024;
 /// Longest name of a host (RFC 1035 section 2.3.4, without the last dot).
 pub const HOST_MAX: usize = 253;
+/// Longest text by which the server of an egress is verified: some certificates in PEM. Eight egresses of a run with as much
+/// each fit a message.
+pub const AUTHORITY_MAX: usize = 6 * 1024;
+/// Longest request for a certificate, and longest certificate, in PEM: those of P-256 have 400 and 900 bytes.
+pub const CERTIFICATE_MAX: usize = 4096;
 /// Port of the loopback of a sandbox on which it asks for its egresses.
 pub const PORT: u16 = 18_000;
 
@@ -65,6 +70,8 @@ record! {
         name: Text<63>,
         /// Where it leads.
         to: Destination,
+        /// Where the relay speaks mutual TLS in the name of the run: what the server is verified by, in PEM.
+        authority: Option<Text<AUTHORITY_MAX>>,
     }
 }
 
@@ -107,6 +114,19 @@ choice! {
             /// What is granted.
             grants: Grants,
         },
+        /// Makes a key for a run with egresses at which the relay speaks in its name, and asks for its certificate. The
+        /// key stays here; the certificate before it is presented until `Certify`.
+        6 Identify {
+            /// The run.
+            run: u128,
+        },
+        /// The certificate of the key that `Identify` made last.
+        7 Certify {
+            /// The run.
+            run: u128,
+            /// In PEM.
+            certificate: Text<CERTIFICATE_MAX>,
+        },
     }
 }
 
@@ -126,6 +146,11 @@ choice! {
         3 Uses {
             /// What became of the bytes.
             uses: Uses,
+        },
+        /// To `Identify`.
+        4 Asked {
+            /// A request for a certificate (PKCS #10), in PEM.
+            request: Text<CERTIFICATE_MAX>,
         },
     }
 }

@@ -13,6 +13,9 @@ use crate::limits::{ASK_MAX, ASK_TIMEOUT, ASKING_MAX, ASKS_A_MINUTE};
 use crate::record::{correlation, event};
 use crate::{Shared, flow};
 
+/// The answer to who may speak now.
+pub(crate) const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+
 /// Accepts for a run until it is aborted.
 pub(crate) async fn accept(shared: Arc<Shared>, run: u128, listener: TcpListener) {
     let asking = Arc::new(Semaphore::new(ASKING_MAX));
@@ -25,7 +28,7 @@ pub(crate) async fn accept(shared: Arc<Shared>, run: u128, listener: TcpListener
                 let opened = asked(&shared, run, stream).await;
                 drop(place);
                 if let Some((opened, stream)) = opened {
-                    opened.carry(&shared, stream).await;
+                    opened.carry_for_run(&shared, stream).await;
                 }
             });
         }
@@ -39,9 +42,10 @@ async fn asked(shared: &Shared, run: u128, mut stream: TcpStream) -> Option<(flo
     let read = tokio::time::timeout(ASK_TIMEOUT, head(&mut stream)).await;
     let (status, why) = match read {
         Ok(Ok(asked)) => match open(shared, run, &asked).await {
+            // It is answered when the far end is known to be who it should be.
+            Ok(opened) if opened.is_secured() => return Some((opened, stream)),
             Ok(opened) => {
-                let done = stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await;
-                return match done {
+                return match stream.write_all(ESTABLISHED).await {
                     Ok(()) => Some((opened, stream)),
                     Err(_) => {
                         // Told as a connection that moved nothing.
@@ -55,21 +59,25 @@ async fn asked(shared: &Shared, run: u128, mut stream: TcpStream) -> Option<(flo
         Ok(Err(why)) => ("400 Bad Request", why.to_owned()),
         Err(_) => ("408 Request Timeout", "say where to with `CONNECT host:port HTTP/1.1`".to_owned()),
     };
+    refuse(&mut stream, status, &why).await;
+    None
+}
+
+/// Says why there is no connection. Whoever asked may have gone.
+pub(crate) async fn refuse(stream: &mut TcpStream, status: &str, why: &str) {
     let said = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{why}",
         why.len()
     );
-    // Whoever asked may have gone.
     stream.write_all(said.as_bytes()).await.unwrap_or_default();
     stream.shutdown().await.unwrap_or_default();
-    None
 }
 
 const fn status(error: &RelayError) -> &'static str {
     match error {
         RelayError::NotOpen(_) | RelayError::Reach(_) => "403 Forbidden",
         RelayError::TooMany(_) => "429 Too Many Requests",
-        RelayError::Log => "503 Service Unavailable",
+        RelayError::Log | RelayError::NoIdentity => "503 Service Unavailable",
         _ => "502 Bad Gateway",
     }
 }

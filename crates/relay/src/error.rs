@@ -41,6 +41,12 @@ pub enum RelayError {
     /// The log does not take what is to happen.
     #[error("the audit log takes no entries, so nothing leaves")]
     Log,
+    /// The relay speaks in the name of a run that has no good certificate now.
+    #[error("the job has no certificate that is good now, so nobody would know it there")]
+    NoIdentity,
+    /// A certificate, or a request for one.
+    #[error("the job cannot be given a certificate")]
+    Identity(#[from] net::identity::IdentityError),
     /// An order that makes no sense now.
     #[error("{0}")]
     Order(&'static str),
@@ -65,6 +71,8 @@ impl Explain for RelayError {
             Self::TooMany(_) => "SR-RLY-0005",
             Self::Log => "SR-RLY-0006",
             Self::Order(_) => "SR-RLY-0007",
+            Self::NoIdentity => "SR-RLY-0008",
+            Self::Identity(inner) => inner.code(),
         }
     }
     fn fault(&self) -> Fault {
@@ -72,7 +80,7 @@ impl Explain for RelayError {
             Self::System { .. } | Self::Link(_) | Self::Host(_) | Self::Log => Fault::Operator,
             Self::NotOpen(_) | Self::Reach(_) | Self::TooMany(_) => Fault::Caller,
             Self::Unreachable { .. } => Fault::Peer,
-            Self::Order(_) => Fault::Platform,
+            Self::Order(_) | Self::NoIdentity | Self::Identity(_) => Fault::Platform,
         }
     }
     fn help(&self) -> Option<Help> {

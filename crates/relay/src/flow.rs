@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use net::lease::NotSpent;
+use net::workload::{Identity, Presented};
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::error::RelayError;
-use crate::limits::{CHUNK, CONNECT_TIMEOUT, IDLE};
+use crate::limits::{CERTIFICATE_PAUSE, CHUNK, CONNECT_TIMEOUT, IDLE, LAST_WORDS, SPOKEN_MAX};
 use crate::record::{correlation, event};
 use crate::table::{Place, Who};
-use crate::{Shared, clock, dial};
+use crate::{Shared, clock, dial, secure};
 
 /// A connection that stands and has moved nothing yet.
 #[derive(Debug)]
@@ -20,22 +21,26 @@ pub(crate) struct Opened {
     remote: TcpStream,
     place: Place,
     who: Who,
+    /// What the relay presents in the name of a run.
+    presented: Option<Presented>,
     correlation: u128,
 }
 
 /// Why a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
     Done,
     Broken,
     Idle,
     Closed,
     Cap,
     NoGrant,
+    /// TLS failed where the relay speaks it: how.
+    Tls(String),
 }
 
 impl End {
-    const fn because(self) -> &'static str {
+    fn because(&self) -> &str {
         match self {
             Self::Done => "",
             Self::Broken => "one side broke it off",
@@ -43,6 +48,7 @@ impl End {
             Self::Closed => "its egress or its run ended",
             Self::Cap => "more would leave than may within a day",
             Self::NoGrant => "control granted no bytes in time",
+            Self::Tls(how) => how,
         }
     }
 }
@@ -71,7 +77,7 @@ fn about(event: Event, who: &Who) -> Event {
 pub(crate) async fn open(shared: &Shared, who: Who) -> Result<Opened, RelayError> {
     let correlation = correlation();
     match reach(shared, &who, correlation).await {
-        Ok((remote, place)) => Ok(Opened { remote, place, who, correlation }),
+        Ok((remote, place, presented)) => Ok(Opened { remote, place, who, presented, correlation }),
         Err((logged, error)) => {
             let why = base::error::chain(&error);
             let told = if logged {
@@ -91,7 +97,7 @@ async fn reach(
     shared: &Shared,
     who: &Who,
     correlation: u128,
-) -> Result<(TcpStream, Place), (bool, RelayError)> {
+) -> Result<(TcpStream, Place, Option<Presented>), (bool, RelayError)> {
     let to = &who.egress.to;
     let late = |logged| {
         move |_| {
@@ -100,12 +106,24 @@ async fn reach(
         }
     };
     let place = shared.table.enter(who).map_err(|e| (false, e))?;
+    // One that ends while it is waited for is refused by the far end.
+    let presented = match &who.identity {
+        Some(of) => {
+            let given = tokio::time::timeout(CONNECT_TIMEOUT, certificate(of)).await;
+            Some(given.map_err(|_| (false, RelayError::NoIdentity))?)
+        }
+        None => None,
+    };
     let resolve = dial::resolve(to, &shared.resolving);
     let addresses =
         tokio::time::timeout(CONNECT_TIMEOUT, resolve).await.map_err(late(false))?.map_err(|e| (false, e))?;
     let shown: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
     let intent = event(EventKind::EgressOpen, Phase::Intent, Outcome::Unknown, correlation);
-    if !shared.log.tell(about(intent, who).detail("addresses", &shown.join(" "))).await {
+    let mut intent = about(intent, who).detail("addresses", &shown.join(" "));
+    if let Some(presented) = &presented {
+        intent = intent.detail("certificate", &presented.digest.hex());
+    }
+    if !shared.log.tell(intent).await {
         return Err((false, RelayError::Log));
     }
     let connected = tokio::select! {
@@ -113,7 +131,17 @@ async fn reach(
         connected = tokio::time::timeout(CONNECT_TIMEOUT, dial::connect(&to.host, &addresses)) => connected,
     };
     let remote = connected.map_err(late(true))?.map_err(|e| (true, e))?;
-    Ok((remote, place))
+    Ok((remote, place, presented))
+}
+
+/// What a run presents. Control gives it a certificate after its egresses were opened, and again after this process began.
+async fn certificate(of: &Identity) -> Presented {
+    loop {
+        if let Some(presented) = of.presented(clock::now()) {
+            return presented;
+        }
+        tokio::time::sleep(CERTIFICATE_PAUSE).await;
+    }
 }
 
 impl Opened {
@@ -123,14 +151,40 @@ impl Opened {
         shared.log.tell(about(told, &self.who).because(End::Broken.because())).await;
     }
 
+    /// Whether the relay speaks TLS over it, in the name of a run: then it answers the run when that stands.
+    pub(crate) const fn is_secured(&self) -> bool {
+        self.presented.is_some()
+    }
+
+    /// As [`Opened::carry`], for a run: in its name, where that is what its egress is for. All that goes over the wire is
+    /// counted, what TLS adds to the run's own bytes too.
+    pub(crate) async fn carry_for_run(self, shared: &Arc<Shared>, stream: TcpStream) {
+        let (Some(presented), Some(authority)) = (self.presented.clone(), self.who.egress.authority.clone())
+        else {
+            return self.carry(shared, stream).await;
+        };
+        let host = self.who.egress.to.host.as_str().to_owned();
+        let (spoken, wire) = tokio::io::duplex(SPOKEN_MAX);
+        let speak = secure::speak((&host, &authority), &presented, stream, spoken);
+        self.pass(shared, wire, speak).await;
+    }
+
     /// Passes bytes on until both sides have said all, or one of the bounds ends it; then tells of it.
     pub(crate) async fn carry<L>(self, shared: &Arc<Shared>, local: L)
     where
         L: AsyncRead + AsyncWrite + Send + 'static,
     {
+        self.pass(shared, local, async { Ok(()) }).await;
+    }
+
+    /// `beside` has to come to its end too; what fails it ends the connection.
+    async fn pass<L>(self, shared: &Arc<Shared>, local: L, beside: impl Future<Output = Result<(), End>>)
+    where
+        L: AsyncRead + AsyncWrite + Send + 'static,
+    {
         let (moved, began) = (Moved::default(), clock::tick());
-        let Self { remote, place, who, correlation } = self;
-        let end = pump(shared, &place, &moved, local, remote).await;
+        let Self { remote, place, who, correlation, .. } = self;
+        let end = pump(shared, &place, &moved, (local, remote), beside).await;
         let outcome = if matches!(end, End::Done) { Outcome::Success } else { Outcome::Failure };
         let seconds = clock::tick().saturating_duration_since(began).as_secs();
         let told = event(EventKind::EgressClose, Phase::Outcome, outcome, correlation);
@@ -145,7 +199,13 @@ impl Opened {
     }
 }
 
-async fn pump<L>(shared: &Shared, place: &Place, moved: &Moved, local: L, remote: TcpStream) -> End
+async fn pump<L>(
+    shared: &Shared,
+    place: &Place,
+    moved: &Moved,
+    (local, remote): (L, TcpStream),
+    beside: impl Future<Output = Result<(), End>>,
+) -> End
 where
     L: AsyncRead + AsyncWrite,
 {
@@ -164,7 +224,11 @@ where
                 NotSpent::NoGrant => End::NoGrant,
             })?;
             moved.out.fetch_add(count, Ordering::AcqRel);
-            to_remote.write_all(bytes).await.map_err(|_| End::Broken)?;
+            if to_remote.write_all(bytes).await.is_err() {
+                // Why the far end took no more may be among what it said last.
+                tokio::time::sleep(LAST_WORDS).await;
+                return Err(End::Broken);
+            }
         }
     };
     let back = async {
@@ -181,7 +245,7 @@ where
     tokio::select! {
         biased;
         () = place.stop.notified() => End::Closed,
-        both = async { tokio::try_join!(out, back) } => both.map_or_else(|end| end, |_| End::Done),
+        both = async { tokio::try_join!(out, back, beside) } => both.map_or_else(|end| end, |_| End::Done),
         () = idle(moved) => End::Idle,
     }
 }

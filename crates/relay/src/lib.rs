@@ -20,6 +20,7 @@ mod limits;
 mod orders;
 mod reach;
 mod record;
+mod secure;
 mod table;
 
 use std::io::Write;

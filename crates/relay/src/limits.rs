@@ -28,6 +28,12 @@ pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const ASK_MAX: usize = 4096;
 /// Bytes that are read before they are counted and sent on.
 pub(crate) const CHUNK: usize = 16 * 1024;
+/// A connection in the name of a run that has no certificate yet looks for one after this time.
+pub(crate) const CERTIFICATE_PAUSE: Duration = Duration::from_millis(20);
+/// What a far end that takes no more had said is passed on for so long.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Bytes of TLS that wait to be counted and sent on, or to be read: two records each way.
+pub(crate) const SPOKEN_MAX: usize = 32 * 1024;
 /// One run asks for so many connections in a minute; for more it waits, so that what it does to the log is bounded.
 pub(crate) const ASKS_A_MINUTE: u32 = 600;
 /// Events that wait for the keeper.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use base::Explain;
 use base::config::Config;
 use link::{Conn, Listener, PACKET_MAX};
+use net::workload::Identity;
 use ops::Text;
 use ops::relay::{Answer, Destination, Egress, LOGIN_KEY, Order, PROBE_KEY, Purpose, Reach};
 use tokio::runtime::Handle;
@@ -107,7 +108,8 @@ fn perform(
                 let listener = listening(listener)?;
                 let task = tokio::spawn(ask::accept(Arc::clone(shared), run, listener));
                 let (tenant, actor) = (tenant.as_str().to_owned(), actor.as_str().to_owned());
-                Ok(Run { by, tenant, actor, egresses: egresses.clone(), listening: task.abort_handle() })
+                let (identity, listening) = (Arc::default(), task.abort_handle());
+                Ok(Run { by, tenant, actor, egresses: egresses.clone(), identity, listening })
             })?;
             Ok((Answer::Done {}, None))
         }
@@ -123,7 +125,21 @@ fn perform(
             let uses = handle.block_on(shared.leases.exchange(grants, &shared.table));
             Ok((Answer::Uses { uses }, None))
         }
+        Order::Identify { run } => {
+            let request = named(shared, run)?.ask()?;
+            let request = Text::new(request).map_err(|_| RelayError::Order("a request is too long"))?;
+            Ok((Answer::Asked { request }, None))
+        }
+        Order::Certify { run, certificate } => {
+            named(shared, run)?.take(&certificate)?;
+            Ok((Answer::Done {}, None))
+        }
     }
+}
+
+/// Who a run is, where the relay speaks in its name.
+fn named(shared: &Shared, run: u128) -> Result<Arc<Identity>, RelayError> {
+    shared.table.identity(run).ok_or(RelayError::Order("the run has no egress in its name"))
 }
 
 /// A socket that listens on the loopback of its own network, and no other.
@@ -157,8 +173,9 @@ fn own(config: &Config, purpose: Purpose, host: &Text<253>, port: u16) -> Result
     }
     // The configuration is the operator's own word, also about what is near.
     let to = Destination { host: host.clone(), port, reach: Reach::Node };
-    let egress = Egress { key, name: Text::clip(name), to };
-    Ok(Who { run: None, tenant: String::new(), actor: format!("platform:{name}"), egress })
+    let egress = Egress { key, name: Text::clip(name), to, authority: None };
+    let actor = format!("platform:{name}");
+    Ok(Who { run: None, tenant: String::new(), actor, egress, identity: None })
 }
 
 /// Whether it is where one of the planes listens; where the kernel chose the port, any port of that address.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use net::lease::{Held, Lease, Leases};
+use net::workload::Identity;
 use ops::relay::{Egress, LEASES_MAX, LOGIN_KEY, PROBE_KEY};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -22,6 +23,8 @@ pub(crate) struct Who {
     pub(crate) actor: String,
     /// Through which egress.
     pub(crate) egress: Egress,
+    /// In whose name, where the relay speaks in somebody's.
+    pub(crate) identity: Option<Arc<Identity>>,
 }
 
 /// A run and what is open to it.
@@ -32,6 +35,8 @@ pub(crate) struct Run {
     pub(crate) tenant: String,
     pub(crate) actor: String,
     pub(crate) egresses: Vec<Egress>,
+    /// Who it is where the relay speaks in its name. Its keys end with the run.
+    pub(crate) identity: Arc<Identity>,
     /// What accepts for it.
     pub(crate) listening: AbortHandle,
 }
@@ -166,7 +171,17 @@ impl Table {
         let found = open.runs.get(&run)?;
         let leads = |egress: &&Egress| egress.to.host.eq_ignore_ascii_case(host) && egress.to.port == port;
         let egress = found.egresses.iter().find(leads)?.clone();
-        Some(Who { run: Some(run), tenant: found.tenant.clone(), actor: found.actor.clone(), egress })
+        let identity = egress.authority.is_some().then(|| Arc::clone(&found.identity));
+        let (tenant, actor) = (found.tenant.clone(), found.actor.clone());
+        Some(Who { run: Some(run), tenant, actor, egress, identity })
+    }
+
+    /// Who a run is, where the relay speaks in its name.
+    pub(crate) fn identity(&self, run: u128) -> Option<Arc<Identity>> {
+        let open = self.lock();
+        let found = open.runs.get(&run)?;
+        let named = found.egresses.iter().any(|egress| egress.authority.is_some());
+        named.then(|| Arc::clone(&found.identity))
     }
 
     /// Who a run is, to say that it was refused.
@@ -235,11 +250,12 @@ mod tests {
 
     fn egress(key: u128) -> Egress {
         let to = Destination { host: Text::clip("Hub.example"), port: 443, reach: Reach::Public };
-        Egress { key, name: Text::clip("hub"), to }
+        Egress { key, name: Text::clip("hub"), to, authority: None }
     }
 
     fn own(key: u128, tenant: &str) -> Who {
-        Who { run: None, tenant: tenant.to_owned(), actor: "platform:test".to_owned(), egress: egress(key) }
+        let (tenant, actor) = (tenant.to_owned(), "platform:test".to_owned());
+        Who { run: None, tenant, actor, egress: egress(key), identity: None }
     }
 
     /// A table with a run of each of these, each with egresses of these keys.
@@ -255,6 +271,7 @@ mod tests {
                 tenant: (*tenant).to_owned(),
                 actor: "job:x".to_owned(),
                 egresses: egresses.clone(),
+                identity: Arc::default(),
                 listening,
             };
             table.add(*id, &leases, &egresses, || Ok(run)).unwrap();
@@ -288,6 +305,18 @@ mod tests {
         let leases = Leases::new(2, clock::tick);
         let twice = with_runs(&[(5, 1, "acme", &[7])]).0;
         assert!(twice.add(5, &leases, &[], || Err(RelayError::Log)).is_err());
+    }
+
+    #[test]
+    fn a_run_has_an_identity_only_where_the_relay_speaks_in_its_name() {
+        let (table, _runtime) = with_runs(&[(1, 10, "acme", &[7]), (2, 10, "acme", &[8])]);
+        let named = |run| table.find(run, "hub.example", 443).unwrap().identity.is_some();
+        table.lock().runs.get_mut(&1).unwrap().egresses[0].authority = Some(Text::clip("PEM"));
+        assert!(named(1) && table.identity(1).is_some());
+        assert!(!named(2) && table.identity(2).is_none() && table.identity(3).is_none());
+        let held = Arc::downgrade(&table.identity(1).unwrap());
+        table.close(1);
+        assert!(held.upgrade().is_none(), "its keys end with the run");
     }
 
     #[test]

@@ -394,6 +394,8 @@ records! {
         reach: String,
         /// Bytes that may leave by it within a day; none: as of every principal.
         cap: Option<u64>,
+        /// Where the relay speaks mutual TLS in the name of jobs: what the server is verified by, in PEM.
+        #[serde(default, skip_serializing_if = "Option::is_none")] authority: Option<String>,
         /// When it was made, Unix milliseconds.
         created_ms: u64,
     } owner |r| Some(&r.tenant), keyed |r| r.name.clone();

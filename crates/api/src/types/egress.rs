@@ -20,6 +20,12 @@ wire! {
         reach: String,
         /// Bytes that may leave by it within 24 hours.
         cap: u64,
+        /// Whether the platform speaks mutual TLS there, in the name of the job.
+        as_job: bool,
+        /// SHA-256 of the authority by which the server is verified then.
+        authority: Option<String>,
+        /// The authority by which the server knows jobs then, in PEM.
+        client_authority: Option<String>,
         /// When it was made.
         created: String,
     }
@@ -41,5 +47,12 @@ request! {
         /// Bytes that may leave by it within 24 hours, `"1GiB"`; default: as of every principal.
         #[serde(default)]
         cap: Option<String>,
+        /// Whether the platform speaks mutual TLS 1.3 there in the name of the job, which sends plain bytes. The server has
+        /// to ask for a certificate.
+        #[serde(default)]
+        as_job: bool,
+        /// With `as_job`: the authority by which the server is verified, and no other, in PEM.
+        #[serde(default)]
+        authority: Option<String>,
     }
 }

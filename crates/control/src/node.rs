@@ -79,6 +79,8 @@ pub(crate) struct Node {
     pub(crate) uploads: crate::releases::Uploads,
     /// Held while an image is unpacked to be looked at.
     pub(crate) surveys: Mutex<()>,
+    /// Data sets whose files are being recognised.
+    pub(crate) recognitions: crate::recognition::Turns,
     pub(crate) groups: Groups,
     /// Held from choosing a model's version until it is registered: a job must not lose its result to another that
     /// finished at the same moment.

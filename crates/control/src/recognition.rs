@@ -1,7 +1,8 @@
 //! What the files of a data set are: told by a porter, in its confined process and never here. It opens each sealed
 //! file where it lies and puts nothing of it anywhere, so a file may be larger than the machine's memory.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base::id::RunId;
 use base::names::Name;
@@ -31,11 +32,61 @@ const FILE_GIB_MS: u64 = 60_000;
 /// Files that are named where several are refused.
 const NAMED_MAX: usize = 8;
 
+/// Recognitions at once on the node, each of which may take [`MEMORY_BYTES`], and those of one tenant among them.
+const AT_ONCE_MAX: usize = 4;
+const OF_TENANT_MAX: usize = 2;
+/// Longest wait for the turn, in milliseconds.
+const TURN_MS: u64 = 30 * 60 * 1000;
+
 /// What a porter said of one file.
-struct Found {
+#[derive(Debug)]
+pub(crate) struct Found {
     rules: String,
-    content: Content,
-    refused: Option<String>,
+    pub(crate) content: Content,
+    pub(crate) refused: Option<String>,
+}
+
+/// Recognitions under way, by tenant.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(Mutex<BTreeMap<Name, usize>>);
+
+/// One of them.
+struct Turn<'a>(&'a Turns, Name);
+
+impl Turns {
+    /// Waits for a turn; who waits too long is told.
+    fn take(&self, tenant: &Name) -> Result<Turn<'_>, Fail> {
+        let since = now();
+        while !self.begins(tenant) {
+            if now().millis_since(since) > TURN_MS {
+                let why = format!("no turn within {} s", TURN_MS / 1000);
+                return Err(Fail::unavailable("other data sets are being looked at", why)
+                    .help("import it again in a few minutes"));
+            }
+            std::thread::sleep(TICK);
+        }
+        Ok(Turn(self, tenant.clone()))
+    }
+
+    fn begins(&self, tenant: &Name) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = all.get(tenant).copied().unwrap_or(0);
+        let begins = own < OF_TENANT_MAX && all.values().sum::<usize>() < AT_ONCE_MAX;
+        if begins {
+            all.insert(tenant.clone(), own.saturating_add(1));
+        }
+        begins
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut all = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = all.get_mut(&self.1) {
+            *own = own.saturating_sub(1);
+        }
+        all.retain(|_, own| *own > 0);
+    }
 }
 
 /// Recognises every file, and refuses what no policy of the tenant accepts.
@@ -46,7 +97,7 @@ pub(crate) fn recognise(
     files: &[File],
     correlation: u128,
 ) -> Result<Contents, Fail> {
-    let found = look(node, principal, (tenant, name), files, correlation)?;
+    let found = look(node, &principal.actor(), (tenant, name), files, correlation)?;
     let judged = judge(node, (tenant, name), files, &found);
     match judged {
         Ok((accepted, policy)) => Ok(Contents {
@@ -76,9 +127,9 @@ pub(crate) fn recognise(
 }
 
 /// Opens each file to a porter without a mount.
-fn look(
+pub(crate) fn look(
     node: &Arc<Node>,
-    principal: &Principal,
+    actor: &str,
     (tenant, name): (&Name, &Name),
     files: &[File],
     correlation: u128,
@@ -92,10 +143,11 @@ fn look(
     };
     let purpose = Purpose {
         tenant: tenant.to_string(),
-        actor: principal.actor(),
+        actor: actor.to_owned(),
         what: format!("recognise {name}"),
         correlation,
     };
+    let _turn = node.recognitions.take(tenant)?;
     let id = RunId::new(now(), random::<10>()?);
     let mut run = Run::start_porter(node, id, RunKind::Serving, limits, &[], purpose)?;
     let mut ring = KeyRing::default();
@@ -205,4 +257,23 @@ fn refused(why: &str) -> Fail {
     Fail::refused("SR-CTL-0060", "the data set holds a file that cannot be looked into, or is two things at once")
         .because(why)
         .help("unpack or convert the file, then import it again; see the formats with `strongroom dataset import --help`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_leaves_turns_to_others_and_each_turn_comes_back() {
+        let turns = Turns::default();
+        let [acme, globex, third]: [Name; 3] = ["acme", "globex", "third"].map(|name| name.parse().unwrap());
+        let first = [turns.take(&acme).unwrap(), turns.take(&acme).unwrap()];
+        assert!(!turns.begins(&acme));
+        let second = [turns.take(&globex).unwrap(), turns.take(&globex).unwrap()];
+        assert!(!turns.begins(&third));
+        drop(second);
+        drop(turns.take(&third).unwrap());
+        drop(first);
+        assert!(turns.0.lock().unwrap().is_empty());
+    }
 }

@@ -1,5 +1,6 @@
 //! Posture: probes of the controls, run on the live platform. A control passes only if its probe ran and saw it.
 
+mod data;
 mod egress;
 mod formats;
 mod host;

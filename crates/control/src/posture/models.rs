@@ -179,6 +179,10 @@ pub(super) fn data_sets(node: &Arc<Node>) -> Result<Seen, Fail> {
         }
     }
     evidence.push("names that lead out of the tree: refused".to_owned());
+    match super::data::recognised(node, &set.tenant, &mut evidence)? {
+        Some(broken) => return Ok(Seen::Broken(broken, evidence)),
+        None => evidence.push("recognised by a process without keys and network".to_owned()),
+    }
     Ok(Seen::Holds(
         "a change of data is another version, and data is verified when it is read".to_owned(),
         evidence,

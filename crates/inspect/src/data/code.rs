@@ -20,11 +20,7 @@ const SERIALISED: &[(&[u8], &str)] = &[
 
 /// Programs, and what is known and is no data: told by the first bytes, or by a name that makes a text a program.
 pub(super) fn told(name: &str, head: &[u8]) -> Option<Described> {
-    // A text that is cut within a character is a text.
-    let shown = match std::str::from_utf8(head) {
-        Err(error) if error.error_len().is_none() => head.get(..error.valid_up_to()).unwrap_or_default(),
-        _ => head,
-    };
+    let shown = uncut(head);
     if let Some((format, why, program)) = sniff::refused(shown) {
         return Some(match format {
             "tensorrt" | "rknn" => Described::carrying(format, Carries::Code, why),
@@ -40,6 +36,14 @@ pub(super) fn told(name: &str, head: &[u8]) -> Option<Described> {
         return Some(Described::carrying("code", Carries::Code, "its name is that of a program or script"));
     }
     None
+}
+
+/// The bytes without a character at their end that is cut: a text that is cut within a character is a text.
+pub(super) fn uncut(head: &[u8]) -> &[u8] {
+    match std::str::from_utf8(head) {
+        Err(error) if error.error_len().is_none() => head.get(..error.valid_up_to()).unwrap_or_default(),
+        _ => head,
+    }
 }
 
 /// Whether a reader of pickles would read it as one. What begins like one and is too long to tell is refused.

@@ -210,7 +210,7 @@ fn told(name: &str, head: &mut Head, input: &mut Input<'_>, place: &mut Place) -
     if let Some(code) = code::told(name, &head.bytes) {
         return Ok(code);
     }
-    if let Some(packed) = Packed::of(&head.bytes) {
+    if let Some(packed) = Packed::of(code::uncut(&head.bytes)) {
         return archive::packed(packed, name, head, input, place);
     }
     if crate::tar::claims(&head.bytes) {

@@ -49,7 +49,9 @@ pub(super) fn zipped(head: &mut Head, input: &mut Input<'_>, place: &mut Place) 
 }
 
 fn members(all: &mut Anywhere<'_>, place: &mut Place) -> Result<Described, String> {
-    let (members, directory) = directory(all)?;
+    let (mut members, directory) = directory(all)?;
+    // The directory may name them in any order.
+    members.sort_by_key(|member| member.at);
     let mut zip = Described::new("zip");
     let (mut files, mut next, mut gap) = (0u64, 0u64, 0u64);
     let mut arrays: Vec<Option<u64>> = Vec::new();
@@ -65,7 +67,8 @@ fn members(all: &mut Anywhere<'_>, place: &mut Place) -> Result<Described, Strin
         let end = end.ok_or_else(|| format!("`{}` is longer than the archive", shown(&member.name)))?;
         gap = if member.flags & FLAG_DESCRIPTOR != 0 { DESCRIPTOR } else { 0 };
         next = end;
-        if member.name.ends_with('/') {
+        // A directory holds nothing; what does is looked into, whatever it is called.
+        if member.name.ends_with('/') && member.size == 0 && member.packed == 0 {
             continue;
         }
         if !is_below(&member.name) {

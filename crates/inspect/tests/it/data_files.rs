@@ -188,6 +188,7 @@ fn pickles_are_found_wherever_they_stand() {
     // Calls come before what breaks it, and much may stand before the call.
     carries("broken", &[HOSTILE, b"\xff\xff"].concat(), Carries::Pickle);
     let padded = [&b"\x80\x04X\0\0\x40\0"[..], &vec![b'x'; 4 << 20], &HOSTILE[2..]].concat();
+    carries("a.zip", &zipped(&[("x/", HOSTILE)]), Carries::Pickle);
     carries("padded", &padded, Carries::Pickle);
     let unmarked = [&b"X\0\0\x40\0"[..], &vec![1; 4 << 20], b"0", &HOSTILE[2..]].concat();
     carries("unmarked", &unmarked, Carries::Pickle);
@@ -221,6 +222,7 @@ fn programs_are_found_by_content_and_by_name() {
     carries("data.csv", b"#!/bin/sh\nid\n", Carries::Code);
     carries("load.py", b"import os\n", Carries::Code);
     carries("a.tar", &tar(&[("set/load.py", b"import os\n")]), Carries::Code);
+    counted("large.txt", "x^2 = é\n".repeat(200_000).as_bytes(), "text", 200_000);
     counted("words.txt", b"MZ is no program here\n", "text", 1);
 }
 

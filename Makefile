@@ -4,7 +4,7 @@
 CARGO ?= cargo
 export KEEP
 
-.PHONY: help build run test bench lint fmt docs clean deps
+.PHONY: help build run test bench fuzz lint fmt docs clean deps
 
 help: ## say what the targets do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: deps ## everything CI checks: format, law, lints, tests, end-to-end tests
 bench: build ## measure against the peers, in the same run
 	@scripts/install-deps.sh --bench
 	@scripts/bench
+
+fuzz: ## fuzz with feedback (nightly, cargo-fuzz): TARGET=one of fuzz/fuzz_targets, SECONDS=each
+	@scripts/fuzz "$(TARGET)" "$(or $(SECONDS),60)"
 
 lint: ## clippy without warnings, and the law of the workspace
 	$(CARGO) clippy --release --workspace --all-targets --locked -- -D warnings

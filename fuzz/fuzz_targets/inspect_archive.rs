@@ -11,7 +11,8 @@ const NAMES: [&str; 8] =
 fuzz_target!(|input: &[u8]| {
     let Some((first, bytes)) = input.split_first() else { return };
     let name = NAMES[usize::from(*first) % NAMES.len()];
-    let limits = Limits { pickle_opcodes: 1 << 20, zip_inflated: 16 << 20, measure: false, ..Limits::default() };
+    let limits =
+        Limits { pickle_opcodes: 1 << 20, zip_inflated: 16 << 20, measure: false, ..Limits::default() };
     let report = inspect_bytes(name, bytes, &limits);
     // An archive is never a model by itself, and what needs a policy names its risks.
     assert!(report.verdict != Verdict::Load || report.risks().next().is_none());

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use base::Timestamp;
+use integrity::PrivateKey;
 use integrity::dsse::{IN_TOTO, pae};
 use integrity::oms::{Accept, Measured, Present, Trust, Unsigned, bundle, open_with, root_digest};
-use integrity::PrivateKey;
 use libfuzzer_sys::fuzz_target;
 
 static KEY: LazyLock<PrivateKey> = LazyLock::new(|| PrivateKey::from_p256_scalar(&[7; 32]).unwrap());
@@ -20,7 +20,8 @@ fuzz_target!(|data: &[u8]| {
     let pem = public.to_pem().unwrap();
     let file = bundle(data.to_vec(), signature, pem.as_bytes()).unwrap();
     for accept in [Accept::default(), Accept { legacy_shards: true, symlinks: true }] {
-        let Ok(signed) = open_with(&file, &Trust::Key(public.clone()), accept, Timestamp::from_millis(0)) else {
+        let Ok(signed) = open_with(&file, &Trust::Key(public.clone()), accept, Timestamp::from_millis(0))
+        else {
             continue;
         };
         let statement = signed.statement();

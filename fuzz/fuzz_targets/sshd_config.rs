@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use posture::root::sshd::{DEFAULT, Files, Source, Start, Unread, check};
 use posture::root::Sockets;
+use posture::root::sshd::{DEFAULT, Files, Source, Start, Unread, check};
 
 struct Both<'a>(&'a str);
 

@@ -1,8 +1,8 @@
 """Runs one scanner of models in this process over every file of a directory; says what it says of each, as JSON.
 
-    peer.py TOOL DIR       TOOL: picklescan, modelscan, fickling, modelaudit
+    peer.py TOOL DIR SECONDS       TOOL: picklescan, modelscan, fickling, modelaudit
 
-For each file `alarm`, `quiet` or `error`. The tools are called as their own command line calls them, but in one
+For each file `alarm`, `quiet` or `error`, and `unfinished` for those that the tool had not come to after SECONDS. The tools are called as their own command line calls them, but in one
 process, so that none of them pays for a start of Python for each file.
 """
 import contextlib
@@ -13,6 +13,7 @@ import os
 import pathlib
 import resource
 import sys
+import time
 import warnings
 
 # modelaudit tells its maker about every scan unless it is told not to.
@@ -59,13 +60,17 @@ def modelaudit():
 
 
 def main():
-    tool, directory = sys.argv[1:]
+    tool, directory, seconds = sys.argv[1:]
     sink = io.StringIO()
     said = {}
     with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
         scan = {"picklescan": picklescan, "modelscan": modelscan, "fickling": fickling, "modelaudit": modelaudit}[tool]()
+        end = time.monotonic() + float(seconds)
         before = resource.getrusage(resource.RUSAGE_SELF)
         for path in sorted(pathlib.Path(directory).iterdir()):
+            if time.monotonic() > end:
+                said[path.name] = "unfinished"
+                continue
             try:
                 said[path.name] = scan(str(path))
             except (Exception, SystemExit) as error:

@@ -17,14 +17,16 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PEERS = ("picklescan", "modelscan", "fickling", "modelaudit")
-# Seconds that one scanner may take for one set.
-LIMIT = 900
+# Seconds that one scanner may take for one set; files that it has not come to are told as unfinished.
+LIMIT = 120
+# One file may hold it up as long again.
+KILL = 2 * LIMIT
 
 
 def cpu_of(command, **more):
     """What a command printed, its CPU time with that of its children, and its wall time."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=LIMIT, check=False, **more)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=KILL, check=False, **more)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return done.stdout, used, time.monotonic() - start
@@ -38,7 +40,7 @@ def ours(program, directory):
 
 
 def theirs(tool, directory):
-    out, cpu, _ = cpu_of([ROOT / ".venv/peers/bin/python", HERE / "peer.py", tool, str(directory)])
+    out, cpu, _ = cpu_of([ROOT / ".venv/peers/bin/python", HERE / "peer.py", tool, str(directory), str(LIMIT)])
     found = json.loads(out)
     return found["said"], found["cpu"]
 
@@ -71,8 +73,13 @@ def detection(program, work):
             scan = (lambda d: ours(program, d)) if tool == "strongroom" else (lambda d, t=tool: theirs(t, d))
             (hostile, first), (benign, second) = scan(work / "hostile"), scan(work / "benign")
         except (subprocess.TimeoutExpired, ValueError, OSError) as error:
-            print("%-12s did not finish: %s" % (tool, type(error).__name__))
+            print("%-12s gave no answer: %s" % (tool, type(error).__name__))
             continue
+        late = sum(value == "unfinished" for value in list(hostile.values()) + list(benign.values()))
+        if late:
+            print("%-12s had not come to %d files after %d s for each set; they count as no answer" % (tool, late, LIMIT))
+            for said in (hostile, benign):
+                said.update((name, "error") for name, value in said.items() if value == "unfinished")
         count = lambda said, word: sum(value == word for value in said.values())
         rows.append((tool, count(hostile, "alarm") + count(hostile, "policy"), count(hostile, "error"), len(hostile),
                      count(benign, "alarm"), count(benign, "error"), len(benign), first + second))
@@ -112,10 +119,40 @@ def times(program, work):
         for _ in range(size // len(block)):
             file.write(block)
     best = lambda command: min(cpu_of(command)[1] for _ in range(3))
+    for tool in PEERS:
+        beside(tool, small, "1,000 small files")
     inspected, hashed = best([program, "model", "inspect", str(big)]), best(["openssl", "dgst", "-sha256", str(big)])
     print("safetensors of 2 GiB, hashed and inspected: %.2f s CPU; openssl dgst -sha256: %.2f s; ratio %.2f (goal 1.1)" % (
         inspected, hashed, inspected / hashed))
     big.unlink()
+    torch_file(program, work, best)
+
+
+def beside(tool, directory, what):
+    """CPU time of a peer over a directory, of what it takes without its start."""
+    try:
+        said, cpu = theirs(tool, directory)
+    except (subprocess.TimeoutExpired, ValueError, OSError) as error:
+        print("  %-12s %s: gave no answer (%s)" % (tool, what, type(error).__name__))
+        return
+    late = sum(value == "unfinished" for value in said.values())
+    print("  %-12s %s: %.2f s CPU%s" % (tool, what, cpu, ", %d files not come to after %d s" % (late, LIMIT) if late else ""))
+
+
+def torch_file(program, work, best):
+    """A checkpoint of 500 MB by torch itself."""
+    directory = work / "torch"
+    directory.mkdir()
+    path = directory / "model.pt"
+    made = "import torch; torch.save({'layer.%d.weight' % i: torch.rand(1250, 1000) for i in range(100)}, '" + str(path) + "')"
+    if subprocess.run(["/usr/bin/python3", "-c", made], check=False, stderr=subprocess.DEVNULL).returncode:
+        print("no checkpoint of 500 MB: /usr/bin/python3 has no torch")
+        return
+    inspected, hashed = best([program, "model", "inspect", str(path)]), best(["openssl", "dgst", "-sha256", str(path)])
+    print("torch checkpoint of %d MB, hashed, checksums of its members and pickle read: %.2f s CPU; openssl dgst -sha256: %.2f s" % (
+        path.stat().st_size // 1_000_000, inspected, hashed))
+    for tool in PEERS:
+        beside(tool, directory, "checkpoint of 500 MB")
 
 
 def main():

@@ -23,6 +23,8 @@ import warnings
 import zipfile
 import zlib
 
+import rare
+
 MARK = str(pathlib.Path(tempfile.gettempdir()) / "strongroom-sample-ran")
 PY = "open(%r,'w').close()" % MARK
 SH = "touch " + MARK
@@ -597,10 +599,12 @@ def main():
     if what == "hostile":
         for make in (pickles, bombs, containers, formats, others):
             make(out)
+        rare.hostile(out, sys.modules[__name__])
     elif what == "torch":
         torches(out)
     else:
         benign(out)
+        rare.benign(out)
     print(out.count)
 
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::Digest;
@@ -162,40 +162,13 @@ fn snapshot(path: &Path) -> Result<Option<Vec<Part>>, Failure> {
                 waiting.push((at, name, depth.saturating_add(1)));
                 continue;
             }
-            let blob = if kind.is_symlink() { blob_of(&at, &blobs)? } else { at };
+            let blob = if kind.is_symlink() { walk::blob_of(&at, &blobs)? } else { at };
             let file = walk::open(&blob)?;
             let size = file.metadata().map_err(CliError::file("read", &blob))?.len();
             parts.push(Part { name, path: blob, from: 0, size, digest: None, held: None, whole: true });
         }
     }
     Ok(Some(parts))
-}
-
-/// The blob that a link of a snapshot names: directly below `blobs`, by whichever way.
-fn blob_of(link: &Path, blobs: &Path) -> Result<PathBuf, Failure> {
-    let refuse = || -> Failure {
-        let what = "a link that leads out of the blobs of its repository";
-        CliError::NotRegular { path: link.to_owned(), what }.into()
-    };
-    let target = fs::read_link(link).map_err(CliError::file("read", link))?;
-    let mut at = if target.is_absolute() {
-        PathBuf::from("/")
-    } else {
-        link.parent().map(Path::to_owned).unwrap_or_default()
-    };
-    // By its words alone: no link on the way is followed.
-    for part in target.components() {
-        match part {
-            Component::Normal(name) => at.push(name),
-            Component::ParentDir if !at.pop() => return Err(refuse()),
-            Component::ParentDir | Component::CurDir | Component::RootDir => {}
-            Component::Prefix(_) => return Err(refuse()),
-        }
-    }
-    match at.parent() == Some(blobs) && at.file_name().is_some() {
-        true => Ok(at),
-        false => Err(refuse()),
-    }
 }
 
 /// An OCI image layout that holds a model: each layer a file by its title, or one layer that is an archive.

@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::output::{Answer, Column, Kind, View, bytes, printable};
 use crate::progress::Progress;
 use crate::session::Session;
-use crate::walk::{Entry, walk};
+use crate::walk::{Entry, Odd, survey};
 
 pub(crate) use child::run as child;
 use said::{Found, Said};
@@ -53,14 +53,19 @@ struct Inspected {
 /// Inspects a file or every file of a directory; exit 3 unless all may be loaded.
 pub(crate) fn run(session: &Session, args: &InspectArgs) -> Result<Answer, Failure> {
     let Some(path) = &args.path else { return Ok(rules()) };
-    let files = walk(path, &[])?;
+    let (files, odd) = survey(path)?;
     let total = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
     let key = args.key.as_deref().map(signed::key).transpose()?;
     let progress = Progress::new(session.progress, "inspect", total);
     let said = pool::inspect_all(&files, args.numbers, &progress);
     progress.finish();
-    let inspected: Vec<Inspected> =
+    let mut inspected: Vec<Inspected> =
         files.into_iter().zip(said).map(|(entry, said)| Inspected { entry, said }).collect();
+    inspected.extend(odd.into_iter().map(|Odd { name, path, why }| Inspected {
+        said: Said::refused(&why),
+        entry: Entry { name, path, size: 0, exact: false },
+    }));
+    inspected.sort_by(|a, b| a.entry.name.cmp(&b.entry.name));
     let verdict = inspected.iter().map(|file| file.said.verdict()).max().unwrap_or(Verdict::Refuse);
     let json = document(path, verdict, &inspected);
     if let Some(out) = &args.sarif {

@@ -19,7 +19,7 @@ use crate::confined;
 use crate::error::CliError;
 use crate::output::bytes;
 use crate::progress::Progress;
-use crate::walk::{Entry, open};
+use crate::walk::Entry;
 
 /// Longest report: 64 findings, and names of globals that a policy would have to list.
 const REPORT_MAX: u32 = 4 << 20;
@@ -73,7 +73,7 @@ fn inspect(
     if entry.size > confined::FILE_MAX {
         return Err(failed(format!("files above {} are not inspected", bytes(confined::FILE_MAX))));
     }
-    let file = open(&entry.path)?;
+    let file = entry.open()?;
     let order = Order { name: entry.name.clone(), size: entry.size, numbers };
     if entry.size > SMALL {
         return Worker::start(entry.size)?.ask(&order, &file, progress).map_err(failed);

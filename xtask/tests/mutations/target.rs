@@ -63,8 +63,10 @@ mod xgboost_json;
 #[path = "../../../fuzz/fuzz_targets/yaml.rs"]
 mod yaml;
 
-/// Name and body of each.
-pub(crate) const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// Name and body of a target.
+type Target = (&'static str, fn(&[u8]));
+
+pub(crate) const TARGETS: &[Target] = &[
     ("certificate", certificate::run),
     ("config", config::run),
     ("crl", crl::run),

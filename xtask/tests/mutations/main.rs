@@ -122,6 +122,6 @@ mod tests {
     }
 
     started! {
-        certificate config crl gguf hdf5 image_layer inspect_archive inspect_bytes keras lightgbm npy npz oms_bundle oms_statement onnx ops own_rules pickle protobuf safetensors sentencepiece sevenz sshd_config template tflite timestamp torch_zip trust_policy ubjson xgboost_json yaml
+        certificate config crl data_files gguf hdf5 image_layer inspect_archive inspect_bytes keras lightgbm npy npz oms_bundle oms_statement onnx ops own_rules parquet pickle protobuf safetensors sentencepiece sevenz sshd_config template tflite timestamp torch_zip trust_policy ubjson xgboost_json yaml
     }
 }

@@ -6,6 +6,8 @@ mod certificate;
 mod config;
 #[path = "../../../fuzz/fuzz_targets/crl.rs"]
 mod crl;
+#[path = "../../../fuzz/fuzz_targets/data_files.rs"]
+mod data_files;
 #[path = "../../../fuzz/fuzz_targets/gguf.rs"]
 mod gguf;
 #[path = "../../../fuzz/fuzz_targets/hdf5.rs"]
@@ -34,6 +36,8 @@ mod onnx;
 mod ops;
 #[path = "../../../fuzz/fuzz_targets/own_rules.rs"]
 mod own_rules;
+#[path = "../../../fuzz/fuzz_targets/parquet.rs"]
+mod parquet;
 #[path = "../../../fuzz/fuzz_targets/pickle.rs"]
 mod pickle;
 #[path = "../../../fuzz/fuzz_targets/protobuf.rs"]
@@ -70,6 +74,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("certificate", certificate::run),
     ("config", config::run),
     ("crl", crl::run),
+    ("data_files", data_files::run),
     ("gguf", gguf::run),
     ("hdf5", hdf5::run),
     ("image_layer", image_layer::run),
@@ -84,6 +89,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("onnx", onnx::run),
     ("ops", ops::run),
     ("own_rules", own_rules::run),
+    ("parquet", parquet::run),
     ("pickle", pickle::run),
     ("protobuf", protobuf::run),
     ("safetensors", safetensors::run),

@@ -74,6 +74,7 @@ pub(super) fn source(
     };
     let vouched = match trust::vouched(node, &stored.record) {
         Ok(vouched) => vouched,
+        Err(fail) if !is_final(&fail) => return Err(fail),
         Err(fail) => return refuse_for(node, by, stored, fail, cor).map(|never| match never {}),
     };
     let detail = match (&stored.record.upstream, by_key) {
@@ -138,6 +139,7 @@ pub(super) fn inspect(
     let by = Mover::Caller(principal);
     let accepted = match accepted {
         Ok(accepted) => accepted.map(|by| format!(", {by}")).unwrap_or_default(),
+        Err(fail) if !is_final(&fail) => return Err(fail),
         Err(fail) => return refuse_for(node, by, stored, fail, cor).map(|never| match never {}),
     };
     let detail = format!("{} files: {}{accepted}", files.len(), inspected.verdict);
@@ -150,6 +152,11 @@ pub(super) fn inspect(
         record.risks = inspected.risks;
         Ok(())
     })
+}
+
+/// Whether it was refused for what it is. That a policy could not be read says nothing of the model: it waits.
+fn is_final(fail: &Fail) -> bool {
+    matches!(fail.code.as_str(), "SR-CTL-0011" | "SR-CTL-0070" | "SR-CTL-0071")
 }
 
 /// Whether what was found is taken in: it loads, or its risks are accepted; and by what.

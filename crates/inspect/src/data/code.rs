@@ -24,10 +24,17 @@ pub(super) fn told(name: &str, head: &[u8]) -> Option<Described> {
     if let Some((format, why, program)) = sniff::refused(shown) {
         return Some(match format {
             "tensorrt" | "rknn" => Described::carrying(format, Carries::Code, why),
-            "7z" | "rar" => Described::refused(format, format!("it is {why}")),
+            "rar" => Described::refused(format, format!("it is {why}")),
             _ if program => Described::carrying(format, Carries::Code, why),
             _ => Described::new(format),
         });
+    }
+    // Its directory stands at its end: a file of data is read once, from its beginning.
+    if head.starts_with(crate::sevenz::MAGIC) {
+        return Some(Described::refused(
+            "7z",
+            "it is an archive of 7-Zip, which is not looked into here".to_owned(),
+        ));
     }
     if let Some((_, why)) = SERIALISED.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Some(Described::carrying("serialised", Carries::Pickle, *why));

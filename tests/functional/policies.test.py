@@ -143,8 +143,37 @@ def the_node_says_what_is_in_force(rules):
     check(other.code == 3 and "no tenant `globex`" in other.err, other.err)
     operator = node.run("access", "check", "--as", "platform-operator", "--in", "acme", "key.create", key=key)
     check(operator.code != 0, operator.out)
+    a_question_names_who_asks(rules, key)
     work.write(key, rules.deployer.encode())
     check(node.run(*asked, key=key).code == 3 and "may not `access.check`" in node.run(*asked, key=key).err, "a deployer asks")
+
+
+def a_question_names_who_asks(rules, auditor):
+    """A key, a service and a person are asked about with the roles that they have now, and of other tenants nobody is there."""
+    node, asked = rules.node, lambda who, *words, **more: node.run("-o", "json", "access", "check", "--as", who, *words, **more)
+    made = node.ok("key", "create", "--role", "ml-engineer", "--tenant", "acme")["id"]
+    may, may_not = asked(f"key:{made}", "--tenant", "acme", "job.run"), asked(f"key:{made}", "--tenant", "acme", "endpoint.deploy")
+    check((may.code, may_not.code) == (0, 3) and may.json()["role"] == "ml-engineer" and may.json()["who"] == f"key:{made}", may.out + may.err)
+    check(asked(f"key:{made}", "--tenant", "globex", "job.run").code == 3, "a key is found in another tenant")
+    node.ok("key", "revoke", made, "--tenant", "acme")
+    over = asked(f"key:{made}", "--tenant", "acme", "job.run")
+    check(over.code == 3 and over.json()["role"] is None and "taken back" in over.json()["why"], over.out + over.err)
+    node.ok("access", "user", "create", "ann")
+    check(asked("user:ann", "--tenant", "acme", "job.run").code == 3, "without a grant")
+    node.ok("access", "grant", "ann", "ml-engineer", "--tenant", "acme", "--reason", "x")
+    for who, tenant, code in (("user:ann", "acme", 0), ("user:ann", "globex", 3)):
+        told = asked(who, "--tenant", tenant, "job.run")
+        check(told.code == code, f"{who} in {tenant}: {told.out}{told.err}")
+    check(asked("user:ann", "job.run", "--in", "acme").code == 3, "a role of a tenant counts for the whole node")
+    check(asked("user:bob", "--tenant", "acme", "job.run").code == 3, "somebody who is not there")
+    # To an auditor of acme, a person without a role there and one who is not there are the same.
+    node.ok("access", "user", "create", "cat")
+    cat, nobody = (asked(f"user:{name}", "--tenant", "acme", "job.run", key=auditor) for name in ("cat", "dog"))
+    same = [said.out.replace("cat", "X").replace("dog", "X") for said in (cat, nobody)]
+    check(cat.code == nobody.code == 3 and same[0] == same[1], same)
+    check(asked("user:ann", "--tenant", "acme", "job.run", key=auditor).code == 0, "an auditor is not told")
+    check(asked("users:ann", "--tenant", "acme", "job.run").code == 2, "a typing error")
+    check(asked("user:ann", "--tenant", "acme", "job.run", "--policy", rules.more).code == 2, "rules alone know nobody")
 
 
 def tests_are_kept_and_keep_an_apply_that_breaks_them_out(rules):

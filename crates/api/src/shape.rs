@@ -33,6 +33,8 @@ pub const GRANT_HOURS_MAX: u32 = 90 * 24;
 pub const DISPLAY_MAX: usize = 100;
 /// Longest name of a thing in a request for approval, as in events.
 pub const RESOURCE_MAX: usize = 192;
+/// Longest that names somebody whom the node knows: a word and a name.
+pub const ASKER_MAX: usize = NAME_MAX + 8;
 /// Longest reason that goes into the log.
 pub const REASON_MAX: usize = 1024;
 
@@ -121,6 +123,8 @@ shapes! {
     UserRole = { "type": "string", "enum": ["security", "auditor", "tenant-admin", "ml-engineer", "deployer"] };
     /// For how many hours a role is granted.
     GrantHours = { "type": "integer", "minimum": 1, "maximum": GRANT_HOURS_MAX };
+    /// Somebody whom the node knows.
+    Asker = { "type": "string", "pattern": "^(key|service|user):.", "maxLength": ASKER_MAX };
     /// Name of an operation, as in docs/access.md.
     OperationName = { "type": "string", "minLength": 1, "maxLength": NAME_MAX };
     /// A thing, as in a path of the API: `name/version`.

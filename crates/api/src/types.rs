@@ -530,8 +530,12 @@ wire! {
     "strongroom.access.check/1" pub struct AccessAnswer {
         /// Whether it is allowed.
         allowed: bool,
-        /// Role of who asks.
-        role: String,
+        /// Who asks, where the question names them.
+        #[serde(default)]
+        who: Option<String>,
+        /// Role of who asks; none where they have none there now.
+        #[serde(default)]
+        role: Option<String>,
         /// Tenant of who asks.
         #[serde(default)]
         tenant: Option<String>,

@@ -274,7 +274,13 @@ pub(super) const SEARCH: &[Query] = &[
 ];
 
 pub(super) const QUESTION: &[Query] = &[
-    Query { name: "role", about: "Role of who asks.", shape: schema::<shape::Role> },
+    Query { name: "role", about: "Role of who asks; this or `as`.", shape: schema::<shape::Role> },
+    Query {
+        name: "as",
+        about: "Who asks, if it is not anybody of a role: `key:ID`, `service:NAME` or `user:NAME`, with the roles that \
+                they have now by themselves and by grants.",
+        shape: schema::<shape::Asker>,
+    },
     Query {
         name: "tenant",
         about: "Tenant of who asks; of a key or service, its own.",

@@ -402,18 +402,20 @@ pub(crate) enum KeyCommand {
 /// Verbs of `access`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AccessCommand {
-    /// Whether a role may do something: 0 yes, 3 no
+    /// Whether a role, a key, a service or a person may do something: 0 yes, 3 no
     #[command(before_long_help = "Examples:
   strongroom access check --as ml-engineer --tenant acme job.run
+  strongroom access check --as user:ann --tenant acme model.export classifier/1 --why
   strongroom access check --as deployer --tenant acme key.revoke --why
   strongroom access check --as auditor --tenant acme model.show classifier/1 --in globex --why
   strongroom access check --as auditor --tenant acme audit.search --policy rules.cedar --why")]
     Check {
-        /// Role of who asks: platform-operator, security, auditor, tenant-admin, ml-engineer, deployer
-        #[arg(long = "as", value_name = "ROLE", value_parser = any_role)]
-        role: Role,
-        /// Tenant of who asks; the operator has none
-        #[arg(long, value_name = "NAME", required_unless_present = "within")]
+        /// Who asks. Anybody of a role: platform-operator, security, auditor, tenant-admin, ml-engineer, deployer,
+        /// application. Or key:ID, service:NAME, user:NAME, with the roles that they have now
+        #[arg(long = "as", value_name = "WHO", value_parser = Asker::parse)]
+        who: Asker,
+        /// Tenant of who asks; who has a role of the whole node has none
+        #[arg(long, value_name = "NAME")]
         tenant: Option<Name>,
         /// Tenant in which the thing lies; default: that of who asks
         #[arg(long = "in", id = "within", value_name = "NAME")]
@@ -519,8 +521,23 @@ pub(crate) enum ApiCommand {
     Openapi,
 }
 
-fn any_role(text: &str) -> Result<Role, access::UnknownRole> {
-    text.parse()
+/// Whom a question about access is about.
+#[derive(Debug, Clone)]
+pub(crate) enum Asker {
+    /// Anybody of this role.
+    Role(Role),
+    /// One whom the node knows: `key:ID`, `service:NAME`, `user:NAME`.
+    Known(String),
+}
+
+impl Asker {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("key" | "service" | "user", id)) if !id.is_empty() => Ok(Self::Known(text.to_owned())),
+            Some(_) => Err("who is named is `key:ID`, `service:NAME` or `user:NAME`".to_owned()),
+            None => text.parse().map(Self::Role).map_err(|e: access::UnknownRole| e.to_string()),
+        }
+    }
 }
 
 fn key_role(text: &str) -> Result<Role, String> {

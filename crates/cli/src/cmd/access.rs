@@ -6,7 +6,7 @@ use base::names::Name;
 
 use super::policy::{refused, rules_of};
 use super::{people, service};
-use crate::args::{AccessCommand, RulesOf};
+use crate::args::{AccessCommand, Asker, RulesOf};
 use crate::client::encode;
 use crate::error::{CliError, Failure};
 use crate::exit::Exit;
@@ -31,9 +31,9 @@ const EGRESS: &[Column] = &[
 
 /// Runs it. A denial is the answer no.
 pub(crate) fn run(session: &Session, command: AccessCommand) -> Result<Answer, Failure> {
-    let (role, tenant, within, operation, resource, why, policy) = match command {
-        AccessCommand::Check { role, tenant, within, operation, resource, why, policy } => {
-            (role, tenant, within, operation, resource, why, policy)
+    let (who, tenant, within, operation, resource, why, policy) = match command {
+        AccessCommand::Check { who, tenant, within, operation, resource, why, policy } => {
+            (who, tenant, within, operation, resource, why, policy)
         }
         AccessCommand::Service(command) => return service::run(session, command),
         AccessCommand::User(command) => return people::user(session, command),
@@ -60,16 +60,12 @@ pub(crate) fn run(session: &Session, command: AccessCommand) -> Result<Answer, F
         return Err(failure);
     }
     let (own, within) = (tenant.as_ref().map(Name::as_str), within.as_ref().map(Name::as_str));
-    let principal = match (own, role.is_a_tenants()) {
-        (Some(own), true) => Principal::example(role, own),
-        (_, false) => Principal::example(role, ""),
-        (None, true) => {
-            let what = "who has this role has a tenant: say which with `--tenant NAME`".to_owned();
-            return Err(CliError::Usage(what).into());
-        }
-    };
-    let asked = Asked { role, own, within, operation: &operation, resource: resource.as_deref() };
-    let answer = if ask_node { asked.of_node(session)? } else { asked.of_rules(&policies, principal) };
+    if own.is_none() && matches!(&who, Asker::Role(role) if role.is_a_tenants()) {
+        let what = "who has this role has a tenant: say which with `--tenant NAME`".to_owned();
+        return Err(CliError::Usage(what).into());
+    }
+    let asked = Asked { who: &who, own, within, operation: &operation, resource: resource.as_deref() };
+    let answer = if ask_node { asked.of_node(session)? } else { asked.of_rules(&policies)? };
     let verdict = if answer.allowed { "yes" } else { "no" };
     let because = if why { format!(": {}", answer.why) } else { String::new() };
     let also: String = answer.needs.iter().map(|what| format!("  {what}\n")).collect();
@@ -80,7 +76,7 @@ pub(crate) fn run(session: &Session, command: AccessCommand) -> Result<Answer, F
 
 /// A question.
 struct Asked<'a> {
-    role: access::Role,
+    who: &'a Asker,
     own: Option<&'a str>,
     within: Option<&'a str>,
     operation: &'a str,
@@ -90,10 +86,15 @@ struct Asked<'a> {
 impl Asked<'_> {
     /// What the rules in force on the node say.
     fn of_node(&self, session: &Session) -> Result<api::AccessAnswer, Failure> {
+        // A role of the whole node is of no tenant: what is said is where the thing lies.
+        let (who, of_node) = match self.who {
+            Asker::Role(role) => (("role", Some(role.as_str())), !role.is_a_tenants()),
+            Asker::Known(who) => (("as", Some(who.as_str())), false),
+        };
         let given = [
-            ("role", Some(self.role.as_str())),
-            ("tenant", self.own.filter(|_| self.role.is_a_tenants())),
-            ("within", self.within.or(self.own.filter(|_| !self.role.is_a_tenants()))),
+            who,
+            ("tenant", self.own.filter(|_| !of_node)),
+            ("within", self.within.or(self.own.filter(|_| of_node))),
             ("operation", Some(self.operation)),
             ("resource", self.resource),
         ];
@@ -102,17 +103,26 @@ impl Asked<'_> {
     }
 
     /// What these rules say.
-    fn of_rules(&self, policies: &Policies, principal: Principal<'_>) -> api::AccessAnswer {
-        let Self { role, own, within, operation, resource } = *self;
+    fn of_rules(&self, policies: &Policies) -> Result<api::AccessAnswer, CliError> {
+        let Self { who, own, within, operation, resource } = *self;
+        let role = match who {
+            Asker::Role(role) => *role,
+            Asker::Known(who) => {
+                let what = format!("only a node knows which roles `{who}` has: ask it, without `--policy`");
+                return Err(CliError::Usage(what));
+            }
+        };
+        let principal = Principal::example(role, own.filter(|_| role.is_a_tenants()).unwrap_or(""));
         let tenant = within.or(own);
         let resource_or = resource.unwrap_or("");
         let given = Circumstances::ALL;
         let decision =
             policies.decide(&Request { principal, operation, tenant, resource: resource_or, given });
         let needs = policies.operations().get(operation).map(access::Operation::needs).unwrap_or_default();
-        api::AccessAnswer {
+        Ok(api::AccessAnswer {
             allowed: decision.allowed,
-            role: role.to_string(),
+            who: None,
+            role: Some(role.to_string()),
             tenant: own.map(str::to_owned),
             within: tenant.map(str::to_owned),
             operation: operation.to_owned(),
@@ -121,6 +131,6 @@ impl Asked<'_> {
             why: decision.why,
             needs: needs.words().into_iter().filter(|_| decision.allowed).map(str::to_owned).collect(),
             policy_version: decision.policy_version.hex(),
-        }
+        })
     }
 }

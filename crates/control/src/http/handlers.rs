@@ -367,7 +367,7 @@ fn rules(operation: &str, call: &Call<'_>, bytes: &[u8]) -> Result<Reply, Fail> 
         "policy.withdraw" => {
             json(&policies::withdraw(node, principal, call.version()?, &body::<api::PolicyWithdraw>(bytes)?)?)
         }
-        "access.check" => json(&policies::check(node, principal, query)?),
+        "access.check" => json(&policies::check::check(node, principal, query)?),
         other => return Err(Fail::internal("an endpoint without a handler", other)),
     })
 }

@@ -34,6 +34,16 @@ pub(super) fn live(node: &Node, user: &Name, number: u64) -> Result<Option<Recor
     Ok(stored.map(|stored| stored.record).filter(|record| is_live(record, now())))
 }
 
+/// The roles that grants give a person now, in this tenant or, without one, in the whole node.
+pub(crate) fn roles_now(node: &Node, user: &Name, tenant: Option<&Name>) -> Result<Vec<access::Role>, Fail> {
+    let known = node.meta.read(|tx| tx.platform().get::<store::records::User>(user)).map_err(store_fail)?;
+    if known.is_none_or(|known| known.record.disabled) {
+        return Ok(Vec::new());
+    }
+    let live = of(node, user)?.into_iter().filter(|grant| is_live(grant, now()));
+    Ok(live.filter(|grant| grant.tenant.as_ref() == tenant).map(|grant| of_record(grant.role)).collect())
+}
+
 pub(crate) fn create(
     node: &Arc<Node>,
     principal: &Principal,

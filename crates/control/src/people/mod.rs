@@ -23,7 +23,7 @@ use store::records::UserRole;
 
 pub(crate) use approvals::{decide, is_approved, list as approvals, request, show as approval};
 pub(crate) use basis::Basis;
-pub(crate) use grants::{create as grant, revoke as revoke_grant};
+pub(crate) use grants::{create as grant, revoke as revoke_grant, roles_now};
 pub(crate) use login::{Attempts, begin, finish, methods};
 pub(crate) use oidc::Oidc;
 pub(crate) use passkeys::{

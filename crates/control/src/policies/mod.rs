@@ -1,15 +1,14 @@
 //! The rules in force: those that ship, and beside them a node's own as signed versions that take effect at once and as
 //! a whole.
 
+pub(crate) mod check;
 mod stored;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use access::{Circumstances, Policies, Principal as Asking, Request, Role, Suite, TESTS_TEXT_MAX};
-use api::{AccessAnswer, Page, PolicyApply, PolicyVersion, PolicyWithdraw};
+use access::{Policies, Suite, TESTS_TEXT_MAX};
+use api::{Page, PolicyApply, PolicyVersion, PolicyWithdraw};
 use base::Digest;
-use base::names::Name;
 use integrity::PublicKey;
 use ops::event::{Event, EventKind, Outcome, Phase, Severity};
 use ops::keeper::SignKind;
@@ -331,69 +330,6 @@ fn wire(rules: &Rules, version: u64, statement: Result<&Statement, &String>) -> 
         tests: None,
         envelope: None,
     }
-}
-
-/// What the rules in force say to a question. Who is confined to a tenant asks about its own.
-pub(crate) fn check(
-    node: &Node,
-    principal: &Principal,
-    query: &BTreeMap<String, String>,
-) -> Result<AccessAnswer, Fail> {
-    let need = |name: &str| {
-        query.get(name).map(String::as_str).ok_or_else(|| Fail::invalid(format!("say `{name}` in the query")))
-    };
-    let name = |name: &str| match query.get(name) {
-        Some(text) => text.parse::<Name>().map(Some).map_err(|_| Fail::not_found("tenant", text)),
-        None => Ok(None),
-    };
-    let role: Role = need("role")?.parse().map_err(|e: access::UnknownRole| Fail::invalid(e.to_string()))?;
-    let operation = need("operation")?;
-    let (mut tenant, within) = (name("tenant")?, name("within")?);
-    if let Some(own) = principal.confined_to() {
-        if !role.is_a_tenants() {
-            return Err(Fail::invalid("ask about a role of a tenant: other rights are no tenant's"));
-        }
-        for named in [&tenant, &within].into_iter().flatten() {
-            if named.as_str() != own {
-                return Err(Fail::not_found("tenant", named.as_str()));
-            }
-        }
-        tenant = own.parse().ok();
-    }
-    let own = tenant.as_ref().map(Name::as_str);
-    let asking = match (own, role.is_a_tenants()) {
-        (Some(own), true) => Asking::example(role, own),
-        (None, false) => Asking::example(role, ""),
-        (None, true) => return Err(Fail::invalid("who has this role has a tenant: say `tenant`")),
-        (Some(_), false) => return Err(Fail::invalid("who has this role has no tenant: say `within`")),
-    };
-    let rules = node.policies.get();
-    if !rules.policies.operations().contains_key(operation) {
-        let title = format!("there is no operation `{}`", crate::fail::printable(operation));
-        return Err(Fail::invalid(title).help("see every operation with `strongroom policy show --table`"));
-    }
-    let within = within.as_ref().map(Name::as_str).or(own);
-    let resource = query.get("resource").map(String::as_str);
-    let decision = rules.policies.decide(&Request {
-        principal: asking,
-        operation,
-        tenant: within,
-        resource: resource.unwrap_or(""),
-        given: Circumstances::ALL,
-    });
-    let needs = rules.policies.operations().get(operation).map(access::Operation::needs).unwrap_or_default();
-    Ok(AccessAnswer {
-        allowed: decision.allowed,
-        role: role.to_string(),
-        tenant: own.map(str::to_owned),
-        within: within.map(str::to_owned),
-        operation: operation.to_owned(),
-        resource: resource.map(str::to_owned),
-        rules: decision.reasons,
-        why: decision.why,
-        needs: needs.words().into_iter().filter(|_| decision.allowed).map(str::to_owned).collect(),
-        policy_version: decision.policy_version.hex(),
-    })
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use access::{Circumstances, Principal as Asking, Request, Role};
 use base::Secret;
 use integrity::PrivateKey;
 use integrity::dsse::{Envelope, IN_TOTO};
